@@ -1,0 +1,1 @@
+//! Load generator, real orders and the demonstration.

@@ -1,0 +1,3 @@
+//! Load generator, real orders and the demonstration.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! tailwater: deploy, verify and look into a running pipeline.
+
+fn main() {}

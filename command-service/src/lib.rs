@@ -1,0 +1,1 @@
+//! REST writes, decided against aggregates and appended to Kafka.

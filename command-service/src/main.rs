@@ -1,0 +1,3 @@
+//! REST writes, decided against aggregates and appended to Kafka.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Kafka, the schema registry, Postgres and Redis on one machine, as private processes or containers.

@@ -1,0 +1,1 @@
+//! The shop: orders and stock, decided and folded by pure functions.

@@ -1,0 +1,1 @@
+//! Kafka as an event log: the chain rule, positions and tokens, append and read, the registry client.

@@ -1,0 +1,1 @@
+//! Folds the events into the Postgres and Redis read models.

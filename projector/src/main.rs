@@ -1,0 +1,3 @@
+//! Folds the events into the Postgres and Redis read models.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! REST reads from the read models, as fresh as each caller asks.

@@ -1,0 +1,3 @@
+//! REST reads from the read models, as fresh as each caller asks.
+
+fn main() {}

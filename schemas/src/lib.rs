@@ -1,0 +1,1 @@
+//! The event contract: Avro schemas, typed events and their codec.

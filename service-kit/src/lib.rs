@@ -1,0 +1,1 @@
+//! What every service shares: configuration, telemetry, shutdown, health, problem+json, HTTP headers.
