@@ -1,1 +1,33 @@
-//! Kafka as an event log: the chain rule, positions and tokens, append and read, the registry client.
+//! Kafka as an event log.
+//!
+//! - [`Chain`] is the chain rule: which records of a partition count. Every reader applies it, nothing else decides.
+//! - [`Positions`] says how far something has come over the partitions; [`TokenKey`] seals it into a `Consistency-Token`.
+//! - [`LogReader`] and [`Appender`] are the two ways to and from Kafka; [`topics`] and [`registry`] look after
+//!   the topics and the schema ids.
+//!
+//! What it deliberately does not do: decide commands (crate `command-service`), fold events (`domain`, `read-model`).
+
+mod appender;
+mod chain;
+mod config;
+mod error;
+mod link;
+mod partitioner;
+mod positions;
+mod reader;
+mod record;
+pub mod registry;
+mod token;
+pub mod topics;
+
+pub use appender::{Appender, Outcome, Report};
+pub use chain::{Chain, Checkpoint, Fault, Verdict};
+pub use config::LogConfig;
+pub use error::LogError;
+pub use link::Link;
+pub use partitioner::partition_of;
+pub use positions::{LogId, Positions, PositionsError, TopicPartition};
+pub use reader::LogReader;
+pub use record::{Envelope, Headers, LogRecord, NewRecord, Slot};
+pub use schemas::Topic;
+pub use token::{TokenError, TokenKey};

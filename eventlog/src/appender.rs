@@ -1,0 +1,127 @@
+//! Appending records: one idempotent producer, many records in flight, a report for each.
+//!
+//! No transactions: the chain rule needs neither fencing nor leases (see `chain`).
+
+use crossbeam_channel::Sender;
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use schemas::Topic;
+
+use crate::config::LogConfig;
+use crate::error::LogError;
+use crate::positions::TopicPartition;
+use crate::record::NewRecord;
+
+/// What became of a record, as far as the client knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged by all in-sync replicas, at this offset.
+    At(i64),
+    /// Anything may have become of it: a timeout, a lost connection, success without an offset, a fatal error.
+    Doubt,
+}
+
+/// A delivery report: the ticket that the record was sent with, and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// As given to [`Appender::append`].
+    pub ticket: usize,
+    /// What became of the record.
+    pub outcome: Outcome,
+}
+
+struct Reports<R> {
+    sink: Sender<R>,
+    wrap: fn(Report) -> R,
+}
+
+impl<R: Send + 'static> ClientContext for Reports<R> {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "log.producer.error");
+    }
+}
+
+impl<R: Send + 'static> ProducerContext for Reports<R> {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        let outcome = match result {
+            // A duplicate-sequence answer counts as delivered, but its offset may be unknown.
+            Ok(message) if message.offset() >= 0 => Outcome::At(message.offset()),
+            Ok(_) => Outcome::Doubt,
+            Err((error, _)) => {
+                tracing::debug!(%error, ticket, "log.record.doubt");
+                Outcome::Doubt
+            }
+        };
+        // A closed sink means that nobody waits any more.
+        let _ = self.sink.send((self.wrap)(Report { ticket, outcome }));
+    }
+}
+
+/// Appends records to event topics.
+pub struct Appender<R: Send + 'static> {
+    producer: ThreadedProducer<Reports<R>>,
+    names: [String; Topic::ALL.len()],
+    ce_source: String,
+}
+
+impl<R: Send + 'static> Appender<R> {
+    /// A producer whose reports go to `sink`, each through `wrap`.
+    ///
+    /// `timeout_ms` bounds how long a record is tried; then its report says [`Outcome::Doubt`].
+    pub fn new(
+        config: &LogConfig,
+        name: &str,
+        timeout_ms: u64,
+        sink: Sender<R>,
+        wrap: fn(Report) -> R,
+    ) -> Result<Self, LogError> {
+        let producer = config
+            .client(name)
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", timeout_ms.to_string())
+            .set("request.timeout.ms", timeout_ms.min(5000).to_string())
+            // Batches form where records wait for the ones in flight; nobody waits for a batch to fill.
+            .set("linger.ms", "0.2")
+            .set("batch.num.messages", "10000")
+            .set("queue.buffering.max.messages", "200000")
+            .set("queue.buffering.max.kbytes", "262144")
+            .set("retry.backoff.ms", "20")
+            .set("retry.backoff.max.ms", "200")
+            .create_with_context(Reports { sink, wrap })?;
+        Ok(Self {
+            producer,
+            names: Topic::ALL.map(|topic| topic.name(&config.prefix)),
+            ce_source: format!("/tailwater/{}", config.prefix),
+        })
+    }
+
+    /// Sends a record. False where the producer refused it (its queue is full, or it is broken): then no report comes.
+    pub fn append(&self, partition: TopicPartition, record: &NewRecord, ticket: usize) -> bool {
+        let message = BaseRecord::with_opaque_to(&self.names[usize::from(partition.topic.index())], ticket)
+            .partition(partition.partition)
+            .key(&record.key)
+            .payload(&record.value)
+            .headers(record.headers(&self.ce_source));
+        match self.producer.send(message) {
+            Ok(()) => true,
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => false,
+            Err((error, _)) => {
+                tracing::warn!(%error, "log.record.refused");
+                false
+            }
+        }
+    }
+
+    /// Why this producer can send nothing any more, if so: then a new one must take its place.
+    pub fn broken(&self) -> Option<String> {
+        self.producer
+            .client()
+            .fatal_error()
+            .map(|(code, reason)| format!("{code}: {reason}"))
+    }
+}

@@ -1,0 +1,134 @@
+//! Reading partitions: a plain consumer with `assign`, polled on its owner's thread.
+//!
+//! No consumer group: who reads what is decided elsewhere, and group membership is no lease. No stream consumer either:
+//! those have open stalls upstream (rust-rdkafka #840, #665, #738).
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use schemas::Topic;
+
+use crate::config::LogConfig;
+use crate::error::LogError;
+use crate::positions::TopicPartition;
+use crate::record::LogRecord;
+
+/// Reads assigned partitions from given offsets on, in order within each partition.
+pub struct LogReader {
+    consumer: BaseConsumer,
+    names: [(Topic, String); Topic::ALL.len()],
+}
+
+impl LogReader {
+    /// A reader with nothing assigned. `name` is its client id, for the broker's logs.
+    pub fn new(config: &LogConfig, name: &str) -> Result<Self, LogError> {
+        let consumer = config
+            .client(name)
+            // Not used, but the client insists on one.
+            .set("group.id", format!("{}.{name}", config.prefix))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "false")
+            // The chain has no transactions in it; read as fast as records are there.
+            .set("isolation.level", "read_uncommitted")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.error.backoff.ms", "50")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("queued.max.messages.kbytes", "65536")
+            .create()?;
+        Ok(Self {
+            consumer,
+            names: Topic::ALL.map(|topic| (topic, topic.name(&config.prefix))),
+        })
+    }
+
+    fn name(&self, topic: Topic) -> &str {
+        &self.names[usize::from(topic.index())].1
+    }
+
+    /// Replaces what is read: each partition from its offset on.
+    pub fn assign(&mut self, partitions: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (partition, offset) in partitions {
+            list.add_partition_offset(
+                self.name(partition.topic),
+                partition.partition,
+                Offset::Offset(*offset),
+            )?;
+        }
+        self.consumer.assign(&list)?;
+        Ok(())
+    }
+
+    /// The next record of any assigned partition, or none within the timeout.
+    pub fn poll(&mut self, timeout: Duration) -> Result<Option<(TopicPartition, LogRecord)>, LogError> {
+        let message = match self.consumer.poll(timeout) {
+            None => return Ok(None),
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(self.explain(error)),
+        };
+        let Some((topic, _)) = self.names.iter().find(|(_, name)| name == message.topic()) else {
+            return Ok(None);
+        };
+        let partition = TopicPartition {
+            topic: *topic,
+            partition: message.partition(),
+        };
+        Ok(Some((partition, LogRecord::from_message(&message))))
+    }
+
+    fn explain(&self, error: KafkaError) -> LogError {
+        if matches!(
+            error,
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange
+            )
+        ) {
+            return LogError::OffsetOutOfRange {
+                topic: self.names[0].1.clone(),
+                partition: -1,
+                offset: -1,
+            };
+        }
+        error.into()
+    }
+
+    /// The first offset that is there and the one that the next record will get, as the broker says now.
+    pub fn watermarks(&self, partition: TopicPartition, timeout: Duration) -> Result<(i64, i64), LogError> {
+        Ok(self
+            .consumer
+            .fetch_watermarks(self.name(partition.topic), partition.partition, timeout)?)
+    }
+
+    /// The one record at an offset, or none where the log has none there. Replaces what is assigned.
+    pub fn fetch_one(
+        &mut self,
+        partition: TopicPartition,
+        offset: i64,
+        timeout: Duration,
+    ) -> Result<Option<LogRecord>, LogError> {
+        let deadline = Instant::now() + timeout;
+        let (low, high) = self.watermarks(partition, timeout)?;
+        if offset < low || offset >= high {
+            return Ok(None);
+        }
+        self.assign(&[(partition, offset)])?;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(LogError::Kafka(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::OperationTimedOut,
+                )));
+            }
+            if let Some((from, record)) = self.poll(left)?
+                && from == partition
+            {
+                return Ok((record.offset == offset).then_some(record));
+            }
+        }
+    }
+}
