@@ -1,0 +1,45 @@
+//! The stock of a SKU: its state, and where its decisions and its fold are.
+//!
+//! A reservation is known by (order, line). Only open ones are kept, so that the state grows with the orders in hand
+//! and not with those of all time. A late repeat of `ReserveStock` for a pair that was released or shipped since can
+//! still do no harm: it has the same command id as the first one (it follows from the event that placed the order, the
+//! step and the line), which the engine remembers for 24 hours of log time and answers without deciding; and a process
+//! manager issues it only while the folded order shows the line as pending, which it stopped being, for ever, before
+//! the release or the shipment could be asked for. A repeat of `ReleaseStock` or `ShipStock` finds no open reservation
+//! and is refused as already done.
+
+mod decide;
+mod evolve;
+#[cfg(test)]
+mod tests;
+
+use rpds::HashTrieMapSync;
+use uuid::Uuid;
+
+pub(crate) use decide::decide;
+pub(crate) use evolve::evolve;
+
+/// What a reservation is known by: the order and the index of its line.
+pub type ReservationKey = (Uuid, i32);
+
+/// The folded state of the stock of a SKU.
+///
+/// The open reservations are in a persistent map, so that a clone of a hot SKU with 100,000 of them costs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// How many events made it.
+    pub sequence: u64,
+    /// What is in the house.
+    pub on_hand: i64,
+    /// What of it is promised to orders.
+    pub reserved: i64,
+    /// The open reservations and their quantities; their sum is `reserved`.
+    pub reservations: HashTrieMapSync<ReservationKey, i64>,
+}
+
+impl Stock {
+    /// What can still be taken. Never negative.
+    pub const fn available(&self) -> i64 {
+        self.on_hand - self.reserved
+    }
+}
