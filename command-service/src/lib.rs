@@ -1,1 +1,13 @@
 //! REST writes, decided against aggregates and appended to Kafka.
+//!
+//! - [`http`]: requests in, answers out; nothing is decided there.
+//! - [`engine`]: threads, Kafka, the process manager; the way in is [`engine::Handle`].
+//! - [`writer`]: the pure state machine of one partition.
+//! - [`shop`]: the shop as the writer's domain.
+
+pub mod config;
+pub mod engine;
+pub mod http;
+pub mod metrics;
+pub mod shop;
+pub mod writer;

@@ -1,0 +1,205 @@
+//! Reads the log for the writers: one thread, one consumer, as many partitions as ask at once.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use eventlog::{LogConfig, LogError, LogReader, LogRecord, TopicPartition};
+use rustc_hash::FxHashMap;
+
+use super::thread::Input;
+use crate::writer::Upto;
+
+/// Records that go to the writers at once.
+const BATCH_RECORDS: usize = 512;
+
+/// How long the broker may take to say where the log ends.
+const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pause after an error.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// A read that a writer asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub slot: usize,
+    /// Which of the writer's reads it is: what comes of an older one is thrown away.
+    pub generation: u64,
+    pub partition: TopicPartition,
+    pub from: i64,
+    pub upto: Upto,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub slot: usize,
+    pub generation: u64,
+    pub records: Vec<LogRecord>,
+    pub end: ReadEnd,
+}
+
+/// How a batch ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadEnd {
+    /// There is more to come.
+    More,
+    /// It came to where it was to stop.
+    Reached,
+    /// The log ends before where it was to begin.
+    Truncated,
+}
+
+struct Active {
+    job: Job,
+    /// The next offset to read.
+    next: i64,
+    /// The first offset that is not to be read; unknown until the broker was asked.
+    until: Option<i64>,
+    records: Vec<LogRecord>,
+}
+
+/// Starts the thread. It ends when the sender of jobs is dropped.
+pub(super) fn start(config: &LogConfig, inputs: Sender<Input>) -> Result<Sender<Job>, LogError> {
+    let (jobs, inbox) = crossbeam_channel::unbounded();
+    let mut reading = Reading {
+        reader: LogReader::new(config, "writer")?,
+        inputs,
+        active: FxHashMap::default(),
+        assigned: false,
+    };
+    std::thread::Builder::new()
+        .name("writers-reader".to_owned())
+        .spawn(move || reading.run(&inbox))
+        .map_err(|error| LogError::Topic(format!("the reader's thread cannot be started: {error}")))?;
+    Ok(jobs)
+}
+
+struct Reading {
+    reader: LogReader,
+    inputs: Sender<Input>,
+    active: FxHashMap<TopicPartition, Active>,
+    /// Whether the consumer reads what is active, and nothing else.
+    assigned: bool,
+}
+
+impl Reading {
+    fn run(&mut self, inbox: &Receiver<Job>) {
+        loop {
+            if self.active.is_empty() {
+                let Ok(job) = inbox.recv() else { return };
+                self.begin(job);
+            }
+            loop {
+                match inbox.try_recv() {
+                    Ok(job) => self.begin(job),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            if let Err(error) = self.step() {
+                tracing::warn!(%error, "writer.log.read: trying again");
+                self.assigned = false;
+                std::thread::sleep(BACK_OFF);
+            }
+        }
+    }
+
+    fn begin(&mut self, job: Job) {
+        let until = match job.upto {
+            Upto::Offset(offset) => Some(offset + 1),
+            Upto::End => None,
+        };
+        self.active.insert(
+            job.partition,
+            Active {
+                job,
+                next: job.from,
+                until,
+                records: Vec::new(),
+            },
+        );
+        self.assigned = false;
+    }
+
+    fn step(&mut self) -> Result<(), LogError> {
+        self.find_ends()?;
+        if self.active.is_empty() {
+            return Ok(());
+        }
+        if !self.assigned {
+            let assignment: Vec<_> = self
+                .active
+                .values()
+                .map(|read| (read.job.partition, read.next))
+                .collect();
+            self.reader.assign(&assignment)?;
+            self.assigned = true;
+        }
+        let mut timeout = Duration::from_millis(20);
+        for _ in 0..BATCH_RECORDS {
+            let Some((partition, record)) = self.reader.poll(timeout)? else {
+                break;
+            };
+            timeout = Duration::ZERO;
+            self.take(partition, record);
+        }
+        for read in self.active.values_mut().filter(|read| !read.records.is_empty()) {
+            send(&self.inputs, read, ReadEnd::More);
+        }
+        Ok(())
+    }
+
+    /// Asks the broker where each log ends that is to be read up to its end.
+    fn find_ends(&mut self) -> Result<(), LogError> {
+        let mut done = Vec::new();
+        for (partition, read) in &mut self.active {
+            if read.until.is_some() {
+                continue;
+            }
+            let (_, high) = self.reader.watermarks(*partition, WATERMARK_TIMEOUT)?;
+            read.until = Some(high);
+            if high <= read.next {
+                let end = if high < read.next {
+                    ReadEnd::Truncated
+                } else {
+                    ReadEnd::Reached
+                };
+                send(&self.inputs, read, end);
+                done.push(*partition);
+            }
+        }
+        for partition in done {
+            self.active.remove(&partition);
+            self.assigned = false;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, partition: TopicPartition, record: LogRecord) {
+        let Some(read) = self.active.get_mut(&partition) else {
+            return;
+        };
+        if record.offset < read.next {
+            return;
+        }
+        read.next = record.offset + 1;
+        read.records.push(record);
+        if read.until.is_some_and(|until| read.next >= until) {
+            send(&self.inputs, read, ReadEnd::Reached);
+            self.active.remove(&partition);
+            self.assigned = false;
+        }
+    }
+}
+
+fn send(inputs: &Sender<Input>, read: &mut Active, end: ReadEnd) {
+    let Job { slot, generation, .. } = read.job;
+    let batch = Batch {
+        slot,
+        generation,
+        records: std::mem::take(&mut read.records),
+        end,
+    };
+    // A closed inbox means that the writers are gone, and so is whoever sends jobs.
+    let _ = inputs.send(Input::Read(batch));
+}

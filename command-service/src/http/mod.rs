@@ -1,0 +1,57 @@
+//! REST writes: requests in, answers out. Nothing is decided here.
+//!
+//! - [`orders`], [`stock`]: one handler for each row of the contract's table, with its request body.
+//! - [`command`]: what all of them share: headers to a command's frame, the frame to a writer, its answer to a response.
+
+mod command;
+mod openapi;
+mod orders;
+mod stock;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+use eventlog::TokenKey;
+use service_kit::ProblemKind;
+
+use crate::engine::Handle;
+
+pub use openapi::document;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    /// The way to the writers.
+    pub writers: Handle,
+    /// Opens and seals consistency tokens.
+    pub tokens: TokenKey,
+    /// The query service as clients reach it.
+    pub query_url: Arc<str>,
+}
+
+/// The paths of the command service.
+pub fn routes(api: Api) -> Router {
+    Router::new()
+        .route("/v1/orders", post(orders::place))
+        .route("/v1/orders/{id}/payments", post(orders::pay))
+        .route("/v1/orders/{id}/shipments", post(orders::ship))
+        .route("/v1/orders/{id}/cancellations", post(orders::cancel))
+        .route("/v1/orders/{id}/notes", post(orders::add_note))
+        .route("/v1/stock/{sku}/receipts", post(stock::receive))
+        .route("/v1/stock/{sku}/adjustments", post(stock::adjust))
+        .with_state(api)
+}
+
+/// The domain's refusals, for the pages behind their types.
+pub fn problems() -> Vec<ProblemKind> {
+    domain::Reason::ALL
+        .iter()
+        .map(|reason| ProblemKind {
+            slug: reason.slug(),
+            status: reason.status(),
+            title: reason.title(),
+            about: reason.explanation(),
+        })
+        .collect()
+}

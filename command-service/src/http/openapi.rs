@@ -1,0 +1,164 @@
+//! The OpenAPI document: made from the handlers, and from what they share.
+
+use serde::Serialize;
+use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
+use uuid::Uuid;
+
+use super::{orders, stock};
+
+/// The OpenAPI document of the command service.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tailwater command service",
+        description = "Writes. Each is decided once, recorded in the log, and answered when its record is effective."
+    ),
+    paths(
+        orders::place,
+        orders::pay,
+        orders::ship,
+        orders::cancel,
+        orders::add_note,
+        stock::receive,
+        stock::adjust
+    )
+)]
+struct Document;
+
+/// The id of an order in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code)]
+pub(super) struct OrderPath {
+    /// The order's id.
+    id: Uuid,
+}
+
+/// A SKU in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code)]
+pub(super) struct StockPath {
+    /// 1 to 64 of `[A-Za-z0-9._~-]`, not `.` or `..`.
+    #[param(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    sku: String,
+}
+
+/// The request headers of every command.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code)]
+pub(super) struct CommandHeaders {
+    /// Names the command: the same key and body give the same answer, however often and on whichever instance.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]{1,255}$"
+    )]
+    idempotency_key: String,
+    /// The sequence that the aggregate must have, in quotes.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+    /// What the caller has seen: recorded as the causes of the event.
+    #[param(rename = "Consistency-Token")]
+    consistency_token: Option<String>,
+}
+
+/// The answer to a command on an order.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code)]
+pub(super) struct OrderAnswer {
+    order_id: Uuid,
+    /// The order's version after the command; `ETag` repeats it.
+    sequence: u64,
+    command_id: Uuid,
+    /// The order's status after the command.
+    status: String,
+}
+
+/// The answer to a note on an order.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code)]
+pub(super) struct NoteAnswer {
+    order_id: Uuid,
+    /// The order's version after the command; `ETag` repeats it.
+    sequence: u64,
+    command_id: Uuid,
+    /// The order's status after the command.
+    status: String,
+    note_id: Uuid,
+}
+
+/// The answer to a command on stock.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code)]
+pub(super) struct StockAnswer {
+    sku: String,
+    /// The stock's version after the command; `ETag` repeats it.
+    sequence: u64,
+    command_id: Uuid,
+}
+
+/// A refusal: RFC 9457.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code)]
+pub(super) struct ProblemBody {
+    /// `/problems/<slug>`: a page that the service itself serves.
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: String,
+    /// The members of the body that are wrong.
+    errors: Option<Vec<FieldErrorBody>>,
+    /// The aggregate's sequence.
+    sequence: Option<u64>,
+    /// What is available of the SKU.
+    available: Option<i64>,
+}
+
+/// What is wrong with one member of the body.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code)]
+pub(super) struct FieldErrorBody {
+    /// JSON pointer (RFC 6901).
+    pointer: String,
+    detail: String,
+}
+
+/// What every command can be answered instead.
+#[derive(IntoResponses)]
+#[allow(dead_code)]
+pub(super) enum Refusals {
+    /// Not JSON, or a malformed path, header or token.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody),
+    /// No such aggregate.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(ProblemBody),
+    /// The Accept header excludes JSON.
+    #[response(status = 406, content_type = "application/problem+json")]
+    NotAcceptable(ProblemBody),
+    /// The domain refuses it.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(ProblemBody),
+    /// If-Match names another sequence.
+    #[response(status = 412, content_type = "application/problem+json")]
+    PreconditionFailed(ProblemBody),
+    /// Over 256 KiB.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(ProblemBody),
+    /// Not declared as JSON.
+    #[response(status = 415, content_type = "application/problem+json")]
+    UnsupportedMediaType(ProblemBody),
+    /// JSON that is not the request's schema, or a key used with another body.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(ProblemBody),
+    /// Send the same request again after Retry-After.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody),
+}

@@ -1,0 +1,98 @@
+//! Writes to stock.
+
+use axum::extract::State;
+use axum::response::Response;
+use domain::StockCommand;
+use http::StatusCode;
+use http::request::Parts;
+use serde::Deserialize;
+use service_kit::Problem;
+use service_kit::json::{StrictJson, Violations};
+use service_kit::path::{self, Params};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::command::{Frame, Shape, Subject};
+use super::orders::check_text;
+
+const QUANTITY_MAX: i64 = 1_000_000_000;
+
+/// Stock that came in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReceiveStock {
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    quantity: i64,
+}
+
+/// A correction of what is on hand.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AdjustStock {
+    /// Signed; not 0.
+    #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000)]
+    quantity: i64,
+    #[schema(min_length = 1, max_length = 4000)]
+    reason: String,
+}
+
+fn on_stock(sku: &str) -> Shape {
+    Shape {
+        subject: Subject::Sku(sku.to_owned()),
+        note_id: None,
+        success: StatusCode::OK,
+        location: None,
+    }
+}
+
+/// Receives stock; the first receipt of a SKU creates it.
+#[utoipa::path(post, path = "/v1/stock/{sku}/receipts", tag = "stock", request_body = ReceiveStock,
+    params(super::openapi::StockPath, super::openapi::CommandHeaders),
+    responses((status = 200, body = super::openapi::StockAnswer), super::openapi::Refusals))]
+pub(super) async fn receive(
+    State(api): State<Api>,
+    Params(sku): Params<String>,
+    parts: Parts,
+    StrictJson { value, raw }: StrictJson<ReceiveStock>,
+) -> Result<Response, Problem> {
+    let sku = path::name("SKU", &sku)?;
+    let frame = Frame::of(&api, &parts, &raw)?;
+    let mut violations = Violations::new();
+    let quantity = (1..=QUANTITY_MAX).contains(&value.quantity);
+    violations.check(quantity, || "/quantity".to_owned(), "must be 1 to 1000000000");
+    violations.finish()?;
+    let command = StockCommand::Receive {
+        sku: sku.to_owned(),
+        quantity: value.quantity,
+    };
+    frame.execute(&api, command.into(), on_stock(sku)).await
+}
+
+/// Corrects what is on hand; refused where it would make what is available negative.
+#[utoipa::path(post, path = "/v1/stock/{sku}/adjustments", tag = "stock", request_body = AdjustStock,
+    params(super::openapi::StockPath, super::openapi::CommandHeaders),
+    responses((status = 200, body = super::openapi::StockAnswer), super::openapi::Refusals))]
+pub(super) async fn adjust(
+    State(api): State<Api>,
+    Params(sku): Params<String>,
+    parts: Parts,
+    StrictJson { value, raw }: StrictJson<AdjustStock>,
+) -> Result<Response, Problem> {
+    let sku = path::name("SKU", &sku)?;
+    let frame = Frame::of(&api, &parts, &raw)?;
+    let mut violations = Violations::new();
+    let quantity = value.quantity != 0 && (-QUANTITY_MAX..=QUANTITY_MAX).contains(&value.quantity);
+    violations.check(
+        quantity,
+        || "/quantity".to_owned(),
+        "must be -1000000000 to 1000000000, and not 0",
+    );
+    check_text(&mut violations, "/reason", &value.reason);
+    violations.finish()?;
+    let command = StockCommand::Adjust {
+        sku: sku.to_owned(),
+        quantity: value.quantity,
+        reason: value.reason,
+    };
+    frame.execute(&api, command.into(), on_stock(sku)).await
+}

@@ -1,0 +1,63 @@
+//! The command service's metrics.
+
+use eventlog::Fault;
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+const APPENDED: &str = "tailwater_records_appended_total";
+const VOID: &str = "tailwater_void_records_total";
+const UNSETTLED: &str = "tailwater_writer_unsettled_total";
+const STOPPED: &str = "tailwater_writer_partitions_stopped_total";
+const BACKLOG: &str = "tailwater_writer_backlog_commands";
+const STEPS: &str = "tailwater_process_manager_open_steps";
+
+/// Tells what each metric means, and lets counters begin at zero.
+pub fn describe() {
+    describe_counter!(
+        APPENDED,
+        "Records sent to Kafka, those that were sent again included."
+    );
+    describe_counter!(
+        VOID,
+        "Void records that the writers read, by what made them void."
+    );
+    describe_counter!(
+        UNSETTLED,
+        "Times that records in flight had to be settled by reading the log, by cause."
+    );
+    describe_counter!(
+        STOPPED,
+        "Partitions that take no commands because an effective record cannot be folded."
+    );
+    describe_gauge!(BACKLOG, "Commands that have no answer yet.");
+    describe_gauge!(STEPS, "Steps of the process manager that are under way.");
+    for fault in [Fault::Header(""), Fault::After, Fault::Hash] {
+        counter!(VOID, "reader" => "writer", "fault" => fault.label()).absolute(0);
+    }
+    for cause in ["doubt", "other_writer"] {
+        counter!(UNSETTLED, "cause" => cause).absolute(0);
+    }
+    counter!(APPENDED).absolute(0);
+    counter!(STOPPED).absolute(0);
+}
+
+pub(crate) fn appended() {
+    counter!(APPENDED).increment(1);
+}
+
+pub(crate) fn void(fault: Fault) {
+    counter!(VOID, "reader" => "writer", "fault" => fault.label()).increment(1);
+}
+
+pub(crate) fn unsettled(doubt: bool) {
+    counter!(UNSETTLED, "cause" => if doubt { "doubt" } else { "other_writer" }).increment(1);
+}
+
+pub(crate) fn stopped() {
+    counter!(STOPPED).increment(1);
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn record_backlog(commands: usize, steps: usize) {
+    gauge!(BACKLOG).set(commands as f64);
+    gauge!(STEPS).set(steps as f64);
+}

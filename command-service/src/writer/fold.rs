@@ -1,0 +1,84 @@
+//! The effective history of a partition, folded: aggregates, and the commands that were answered.
+
+use eventlog::{Chain, Checkpoint, Link};
+use rustc_hash::FxHashMap;
+use uuid::Uuid;
+
+use super::domain::Domain;
+use super::remembered::{Kept, Remembered};
+
+/// What a partition's effective records have made of it.
+pub struct Fold<D: Domain> {
+    pub(super) chain: Chain,
+    states: FxHashMap<D::Key, D::State>,
+    remembered: Remembered<D::Answer>,
+}
+
+/// An effective record, as far as a fold uses it.
+pub(super) struct Effective<'a, E> {
+    pub event: &'a E,
+    pub event_id: Uuid,
+    /// Nil for a barrier.
+    pub command_id: Uuid,
+    pub fingerprint: [u8; 16],
+}
+
+impl<D: Domain> Fold<D> {
+    pub(super) fn new(checkpoint: Checkpoint) -> Self {
+        Self {
+            chain: Chain::from(checkpoint),
+            states: FxHashMap::default(),
+            remembered: Remembered::default(),
+        }
+    }
+
+    /// The first offset that is not folded.
+    pub fn next_offset(&self) -> i64 {
+        self.chain.checkpoint().next_offset
+    }
+
+    /// The link of the last effective record.
+    pub fn link(&self) -> Link {
+        self.chain.checkpoint().link
+    }
+
+    /// An aggregate.
+    pub fn state(&self, key: &D::Key) -> Option<&D::State> {
+        self.states.get(key)
+    }
+
+    /// Every aggregate.
+    pub fn states(&self) -> impl Iterator<Item = (&D::Key, &D::State)> {
+        self.states.iter()
+    }
+
+    /// What is kept of an answered command.
+    pub fn kept(&self, id: Uuid) -> Option<&Kept<D::Answer>> {
+        self.remembered.get(id)
+    }
+
+    /// Folds an effective record that the chain has just moved over. Returns the aggregate that it changed.
+    pub(super) fn apply(
+        &mut self,
+        domain: &D,
+        record: &Effective<'_, D::Event>,
+    ) -> Result<Option<D::Key>, D::Poison> {
+        let changed = domain.changes(record.event);
+        let mut after = None;
+        if let Some(key) = &changed {
+            let state = domain.evolve(self.states.remove(key), record.event, record.event_id)?;
+            after = Some(&*self.states.entry(key.clone()).or_insert(state));
+        }
+        if !record.command_id.is_nil() {
+            let answer = domain.answer(record.event, after);
+            let kept = Kept {
+                fingerprint: record.fingerprint,
+                answer,
+                next_offset: self.chain.checkpoint().next_offset,
+            };
+            self.remembered
+                .insert(record.command_id, kept, domain.occurred_at(record.event));
+        }
+        Ok(changed)
+    }
+}

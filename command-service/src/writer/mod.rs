@@ -1,0 +1,22 @@
+//! The writer of one partition, as a pure state machine: no async, no clock, no Kafka, no randomness.
+//!
+//! Inputs are commands ([`Core::submit`]), records read ([`Core::record`], [`Core::reached_end`]), delivery reports
+//! ([`Core::report`]) and ticks ([`Core::tick`]); outputs are records to append, reads to make and answers to give
+//! ([`Output`]). Threads, Kafka and HTTP are around it: see `engine`.
+//!
+//! - [`fold`]: the effective history of the partition, and the commands that it remembers.
+//! - [`core`]: deciding ahead of the history, chaining, and what to do when something else happened.
+//! - [`domain`]: what the engine asks of a domain.
+
+pub mod core;
+pub mod domain;
+mod flight;
+pub mod fold;
+mod remembered;
+#[cfg(test)]
+mod tests;
+
+pub use core::{Core, Limits, Output, Upto};
+pub use domain::{Domain, Expected, Request};
+pub use fold::Fold;
+pub use remembered::Kept;
