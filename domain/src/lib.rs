@@ -8,6 +8,8 @@
 //! well-formed request and how answers are remembered is decided elsewhere (`command-service`).
 
 mod command;
+#[cfg(test)]
+mod given;
 mod order;
 mod process;
 mod refusal;

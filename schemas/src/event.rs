@@ -78,3 +78,15 @@ impl Event {
         data
     }
 }
+
+impl From<OrderEvent> for Event {
+    fn from(event: OrderEvent) -> Self {
+        Self::Order(event)
+    }
+}
+
+impl From<StockEvent> for Event {
+    fn from(event: StockEvent) -> Self {
+        Self::Stock(event)
+    }
+}
