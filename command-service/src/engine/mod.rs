@@ -65,7 +65,7 @@ pub fn start(config: EngineConfig, codec: Codec) -> Result<(Handle, JoinHandle<(
     let reading = reading::start(&config.log, inputs.clone())?;
     let writers = thread::Writers::new(
         config,
-        Arc::new(codec),
+        &Arc::new(codec),
         Arc::clone(&shared),
         inputs.clone(),
         reading,
