@@ -70,9 +70,9 @@ struct Shop {
 }
 
 impl Shop {
-    fn submit(&mut self, command: Command) -> Result<Event, Reason> {
+    fn submit(&mut self, command: impl Into<Command>) -> Result<Event, Reason> {
         self.commands += 1;
-        self.submit_as(Uuid::from_u128(self.commands), &command)
+        self.submit_as(Uuid::from_u128(self.commands), &command.into())
     }
 
     fn submit_as(&mut self, command_id: Uuid, command: &Command) -> Result<Event, Reason> {
@@ -83,7 +83,7 @@ impl Shop {
         let state = self.states.remove(&target);
         let context = Context {
             command_id,
-            at: Timestamp(i64::try_from(self.outcomes.len()).unwrap()),
+            at: Timestamp(self.outcomes.len().try_into().unwrap_or(i64::MAX)),
         };
         let outcome = decide(state.as_ref(), command, &context).map_err(|refusal| refusal.reason);
         let state = match &outcome {
@@ -121,64 +121,46 @@ impl Shop {
                     })
                     .collect();
                 let (customer_id, currency) = ("C".into(), "GBP".into());
-                let placed = self.submit(
-                    OrderCommand::Place {
-                        order_id,
-                        customer_id,
-                        currency,
-                        lines,
-                    }
-                    .into(),
-                );
+                let placed = self.submit(OrderCommand::Place {
+                    order_id,
+                    customer_id,
+                    currency,
+                    lines,
+                });
                 assert!(placed.is_ok());
             }
             Op::Receive { sku, quantity } => {
-                assert!(
-                    self.submit(
-                        StockCommand::Receive {
-                            sku: name(sku),
-                            quantity
-                        }
-                        .into()
-                    )
-                    .is_ok()
-                );
+                let sku = name(sku);
+                assert!(self.submit(StockCommand::Receive { sku, quantity }).is_ok());
             }
             Op::Adjust { sku, quantity } => {
-                let _ = self.submit(
-                    StockCommand::Adjust {
-                        sku: name(sku),
-                        quantity,
-                        reason: "r".into(),
-                    }
-                    .into(),
-                );
+                let (sku, reason) = (name(sku), "r".into());
+                let _ = self.submit(StockCommand::Adjust {
+                    sku,
+                    quantity,
+                    reason,
+                });
             }
-            Op::Step { which, dies, forgets } => self.step(&which, dies, forgets),
-            Op::Repeat(which) => self.repeat(&which),
-            Op::Pay(which) | Op::Ship(which) | Op::Cancel(which) | Op::Expire(which) | Op::Note(which)
-                if self.orders.is_empty() =>
-            {
-                let _nobody = which;
-            }
-            Op::Pay(which) => self.order_command(&which, |order_id, amount_minor| OrderCommand::Pay {
+            Op::Step { which, dies, forgets } => self.step(which, dies, forgets),
+            Op::Repeat(which) => self.repeat(which),
+            Op::Pay(which) => self.order_command(which, |order_id, amount_minor| OrderCommand::Pay {
                 order_id,
                 amount_minor,
                 reference: "r".into(),
             }),
-            Op::Ship(which) => self.order_command(&which, |order_id, _| OrderCommand::Ship {
+            Op::Ship(which) => self.order_command(which, |order_id, _| OrderCommand::Ship {
                 order_id,
                 carrier: "c".into(),
                 tracking_code: "t".into(),
             }),
             Op::Cancel(which) => {
-                self.order_command(&which, |order_id, _| OrderCommand::Cancel {
+                self.order_command(which, |order_id, _| OrderCommand::Cancel {
                     order_id,
                     reason: "r".into(),
                 });
             }
-            Op::Expire(which) => self.order_command(&which, |order_id, _| OrderCommand::Expire { order_id }),
-            Op::Note(which) => self.order_command(&which, |order_id, _| OrderCommand::AddNote {
+            Op::Expire(which) => self.order_command(which, |order_id, _| OrderCommand::Expire { order_id }),
+            Op::Note(which) => self.order_command(which, |order_id, _| OrderCommand::AddNote {
                 order_id,
                 note_id: order_id,
                 author: "a".into(),
@@ -188,10 +170,13 @@ impl Shop {
         }
     }
 
-    fn order_command(&mut self, which: &prop::sample::Index, command: impl Fn(Uuid, i64) -> OrderCommand) {
+    fn order_command(&mut self, which: prop::sample::Index, command: impl Fn(Uuid, i64) -> OrderCommand) {
+        if self.orders.is_empty() {
+            return;
+        }
         let order_id = self.orders[which.index(self.orders.len())];
         let total_minor = self.order(order_id).placed.total_minor;
-        let _ = self.submit(command(order_id, total_minor).into());
+        let _ = self.submit(command(order_id, total_minor));
     }
 
     fn order(&self, order_id: Uuid) -> &domain::Order {
@@ -216,7 +201,7 @@ impl Shop {
             .map_err(Reason::slug)
     }
 
-    fn step(&mut self, which: &prop::sample::Index, dies: bool, forgets: bool) {
+    fn step(&mut self, which: prop::sample::Index, dies: bool, forgets: bool) {
         let tasks = self.tasks();
         if tasks.is_empty() {
             return;
@@ -230,13 +215,13 @@ impl Shop {
             }
             return;
         }
-        let recorded = self.submit(answer(&task, order_id, outcome).into());
+        let recorded = self.submit(answer(&task, order_id, outcome));
         assert!(recorded.is_ok(), "{task:?} {outcome:?} {recorded:?}");
         self.taken.push((order_id, task));
     }
 
     /// A step that was recorded long ago changes nothing, nor does its record.
-    fn repeat(&mut self, which: &prop::sample::Index) {
+    fn repeat(&mut self, which: prop::sample::Index) {
         if self.taken.is_empty() {
             return;
         }
@@ -244,7 +229,7 @@ impl Shop {
         let before = self.states.clone();
         let outcome = self.ask(&task);
         assert_eq!(
-            self.submit(answer(&task, order_id, outcome).into()),
+            self.submit(answer(&task, order_id, outcome)),
             Err(Reason::AlreadyDone)
         );
         assert_eq!(self.states, before);
@@ -265,7 +250,7 @@ impl Shop {
             }
             for (order_id, task) in tasks {
                 let outcome = self.ask(&task);
-                assert!(self.submit(answer(&task, order_id, outcome).into()).is_ok());
+                assert!(self.submit(answer(&task, order_id, outcome)).is_ok());
             }
         }
         panic!("orders do not come to rest: {:?}", self.tasks());
