@@ -1,0 +1,251 @@
+//! What a projector does with Postgres: rows as arrays, one transaction for each batch.
+
+use std::collections::BTreeMap;
+
+use eventlog::{Checkpoint, Topic, TopicPartition};
+use sqlx::{PgPool, PgTransaction};
+use uuid::Uuid;
+
+use super::{all_checkpoints, index, options, pool};
+use crate::MODEL_VERSION;
+use crate::reading::{from_json, sequence, to_json};
+use crate::store::{Batch, Committed, Move, Store, StoreError};
+use crate::view::{Order, Stock, StockView};
+
+/// The model in Postgres, for writing.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects when it is first used.
+    pub fn new(database_url: &str) -> Result<Self, StoreError> {
+        // A commit that is lost with the server's memory takes its rows and its checkpoint together, so the projector makes
+        // it again from the log: waiting for the disk would buy nothing.
+        let options = options(database_url, "tailwater-projector")?.options([
+            ("synchronous_commit", "off"),
+            ("statement_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ]);
+        Ok(Self {
+            pool: pool(options, 2),
+        })
+    }
+
+    async fn begin(&self) -> Result<PgTransaction<'static>, StoreError> {
+        Ok(self.pool.begin().await?)
+    }
+}
+
+impl Store for PostgresStore {
+    const MODEL: &'static str = "postgres";
+
+    async fn checkpoints(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
+        let topics: Vec<i16> = partitions
+            .iter()
+            .map(|partition| index(partition.topic))
+            .collect();
+        let numbers: Vec<i32> = partitions.iter().map(|partition| partition.partition).collect();
+        let beginning = Checkpoint::BEGINNING;
+        sqlx::query(
+            "INSERT INTO checkpoints (model_version, topic, partition, next_offset, last_offset, link) \
+             SELECT $1, topic, partition, $4, $5, $6 FROM UNNEST($2::smallint[], $3::integer[]) AS wanted (topic, partition) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(MODEL_VERSION)
+        .bind(topics)
+        .bind(numbers)
+        .bind(beginning.next_offset)
+        .bind(beginning.last_offset)
+        .bind(&beginning.link.0[..])
+        .execute(&self.pool)
+        .await?;
+        let mut connection = self.pool.acquire().await?;
+        let mut found = all_checkpoints(&mut connection).await?;
+        found.retain(|partition, _| partitions.contains(partition));
+        Ok(found)
+    }
+
+    async fn reset(&mut self, partition: TopicPartition, found: Checkpoint) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let to = Checkpoint::BEGINNING;
+        if advance(
+            &mut transaction,
+            &[Move {
+                partition,
+                from: found,
+                to,
+            }],
+        )
+        .await?
+            == Committed::Yes
+        {
+            let delete = match partition.topic {
+                Topic::Orders => "DELETE FROM orders WHERE partition = $1",
+                Topic::Stock => "DELETE FROM stock WHERE partition = $1",
+            };
+            sqlx::query(delete)
+                .bind(partition.partition)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn load_orders(&mut self, ids: &[(i32, Uuid)]) -> Result<Vec<Order>, StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|(_, id)| *id).collect();
+        let rows: Vec<(String, String, String)> =
+            sqlx::query_as("SELECT doc, notes, causes FROM orders WHERE order_id = ANY($1)")
+                .bind(ids)
+                .fetch_all(&self.pool)
+                .await?;
+        rows.iter()
+            .map(|(doc, notes, causes)| {
+                Ok(Order {
+                    view: from_json(doc)?,
+                    notes: from_json(notes)?,
+                    causes: from_json(causes)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn load_stock(&mut self, skus: &[(i32, String)]) -> Result<Vec<Stock>, StoreError> {
+        let skus: Vec<&str> = skus.iter().map(|(_, sku)| sku.as_str()).collect();
+        let rows: Vec<(String, i64, i64, i64, String)> =
+            sqlx::query_as("SELECT sku, on_hand, reserved, sequence, causes FROM stock WHERE sku = ANY($1)")
+                .bind(skus)
+                .fetch_all(&self.pool)
+                .await?;
+        rows.into_iter()
+            .map(|(sku, on_hand, reserved, version, causes)| {
+                let view = StockView::new(sku, on_hand, reserved, sequence(version)?);
+                Ok(Stock {
+                    view,
+                    causes: from_json(&causes)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StoreError> {
+        let mut transaction = self.begin().await?;
+        if advance(&mut transaction, &batch.moves).await? == Committed::Superseded {
+            transaction.rollback().await?;
+            return Ok(Committed::Superseded);
+        }
+        if !batch.orders.is_empty() {
+            upsert_orders(&mut transaction, &batch.orders).await?;
+        }
+        if !batch.stock.is_empty() {
+            upsert_stock(&mut transaction, &batch.stock).await?;
+        }
+        transaction.commit().await?;
+        Ok(Committed::Yes)
+    }
+}
+
+/// Moves the checkpoints on, if all of them are where the batch started. First in the transaction: its locks keep a second
+/// projector out until this one is through, and it then finds other checkpoints.
+async fn advance(transaction: &mut PgTransaction<'_>, moves: &[Move]) -> Result<Committed, StoreError> {
+    let column = |of: fn(&Move) -> i64| moves.iter().map(of).collect::<Vec<i64>>();
+    let links = |of: fn(&Move) -> &Checkpoint| {
+        moves
+            .iter()
+            .map(|step| of(step).link.0.to_vec())
+            .collect::<Vec<_>>()
+    };
+    let updated = sqlx::query(
+        "UPDATE checkpoints AS stored SET next_offset = m.to_next, last_offset = m.to_last, link = m.to_link \
+         FROM UNNEST($2::smallint[], $3::integer[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], $8::bytea[]) \
+              AS m (topic, partition, from_next, from_link, to_next, to_last, to_link) \
+         WHERE stored.model_version = $1 AND stored.topic = m.topic AND stored.partition = m.partition \
+           AND stored.next_offset = m.from_next AND stored.link = m.from_link",
+    )
+    .bind(MODEL_VERSION)
+    .bind(moves.iter().map(|step| index(step.partition.topic)).collect::<Vec<i16>>())
+    .bind(moves.iter().map(|step| step.partition.partition).collect::<Vec<i32>>())
+    .bind(column(|step| step.from.next_offset))
+    .bind(links(|step| &step.from))
+    .bind(column(|step| step.to.next_offset))
+    .bind(column(|step| step.to.last_offset))
+    .bind(links(|step| &step.to))
+    .execute(&mut **transaction)
+    .await?;
+    if updated.rows_affected() == moves.len() as u64 {
+        Ok(Committed::Yes)
+    } else {
+        Ok(Committed::Superseded)
+    }
+}
+
+async fn upsert_orders(
+    transaction: &mut PgTransaction<'_>,
+    orders: &[(i32, &Order)],
+) -> Result<(), StoreError> {
+    let size = orders.len();
+    let (mut docs, mut notes, mut causes) = (
+        Vec::with_capacity(size),
+        Vec::with_capacity(size),
+        Vec::with_capacity(size),
+    );
+    for (_, order) in orders {
+        docs.push(to_json(&order.view)?);
+        notes.push(to_json(&order.notes)?);
+        causes.push(to_json(&order.causes)?);
+    }
+    sqlx::query(
+        "INSERT INTO orders (order_id, partition, customer_id, placed_at_us, status, sequence, causes, doc, notes) \
+         SELECT * FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[]) \
+         ON CONFLICT (order_id) DO UPDATE SET status = excluded.status, sequence = excluded.sequence, \
+           causes = excluded.causes, doc = excluded.doc, notes = excluded.notes",
+    )
+    .bind(orders.iter().map(|(_, order)| order.view.order_id).collect::<Vec<Uuid>>())
+    .bind(orders.iter().map(|(partition, _)| *partition).collect::<Vec<i32>>())
+    .bind(orders.iter().map(|(_, order)| order.view.customer_id.as_str()).collect::<Vec<&str>>())
+    .bind(orders.iter().map(|(_, order)| order.view.placed_at.micros()).collect::<Vec<i64>>())
+    .bind(orders.iter().map(|(_, order)| order.view.status.as_str()).collect::<Vec<&str>>())
+    .bind(orders.iter().map(|(_, order)| order.view.sequence.cast_signed()).collect::<Vec<i64>>())
+    .bind(causes)
+    .bind(docs)
+    .bind(notes)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+async fn upsert_stock(
+    transaction: &mut PgTransaction<'_>,
+    stock: &[(i32, &Stock)],
+) -> Result<(), StoreError> {
+    let causes = stock
+        .iter()
+        .map(|(_, stock)| to_json(&stock.causes))
+        .collect::<Result<Vec<String>, _>>()?;
+    let column = |of: fn(&StockView) -> i64| {
+        stock
+            .iter()
+            .map(|(_, stock)| of(&stock.view))
+            .collect::<Vec<i64>>()
+    };
+    sqlx::query(
+        "INSERT INTO stock (sku, partition, on_hand, reserved, sequence, causes) \
+         SELECT * FROM UNNEST($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) \
+         ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand, reserved = excluded.reserved, \
+           sequence = excluded.sequence, causes = excluded.causes",
+    )
+    .bind(stock.iter().map(|(_, stock)| stock.view.sku.as_str()).collect::<Vec<&str>>())
+    .bind(stock.iter().map(|(partition, _)| *partition).collect::<Vec<i32>>())
+    .bind(column(|view| view.on_hand))
+    .bind(column(|view| view.reserved))
+    .bind(column(|view| view.sequence.cast_signed()))
+    .bind(causes)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! What a projector does with Redis: one script for each partition of a batch, all on their way at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ::redis::aio::ConnectionManager;
+use ::redis::{AsyncCommands, Script};
+use eventlog::{Checkpoint, LogId, Topic, TopicPartition};
+use futures::future::try_join_all;
+use uuid::Uuid;
+
+use super::{Keys, connection, parse_watermark, read_order, read_stock, watermark, write_order, write_stock};
+use crate::store::{Batch, Committed, Move, Store, StoreError};
+use crate::view::{Order, Stock};
+
+/// Stores documents and watermark where the watermark is the one that the batch starts from.
+const COMMIT: &str = "\
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1]) end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1";
+
+/// Takes the watermark away where it is still this one.
+const FORGET: &str = "\
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1";
+
+/// Removes documents of a partition that has no watermark; one that has got one is somebody's work.
+const PURGE: &str = "\
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+return 1";
+
+/// How many keys one command looks at: Redis serves nobody else meanwhile.
+const CHUNK: usize = 500;
+
+/// The model in Redis, for writing.
+pub struct RedisStore {
+    connection: ConnectionManager,
+    keys: Keys,
+    commit: Script,
+    forget: Script,
+    purge: Script,
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// Connects when it is first used.
+    pub fn new(redis_url: &str, prefix: &str) -> Result<Self, StoreError> {
+        Ok(Self {
+            connection: connection(redis_url, Duration::from_secs(5))?,
+            keys: Keys::new(prefix),
+            commit: Script::new(COMMIT),
+            forget: Script::new(FORGET),
+            purge: Script::new(PURGE),
+        })
+    }
+
+    /// Notes which log the model is made from, for query services that start while Kafka is down.
+    pub async fn store_deployment(&mut self, log_id: LogId, partitions: i32) -> Result<(), StoreError> {
+        let mut value = partitions.to_be_bytes().to_vec();
+        value.extend(log_id.0);
+        Ok(self.connection.set(self.keys.deployment(), value).await?)
+    }
+
+    /// Removes what a model that has no watermark left behind.
+    async fn purge(&mut self, partition: TopicPartition) -> Result<(), StoreError> {
+        let (pattern, watermark) = (self.keys.documents(partition), self.keys.watermark(partition));
+        let mut cursor = 0_u64;
+        loop {
+            let (next, found): (u64, Vec<String>) = ::redis::cmd("SCAN")
+                .arg(cursor)
+                .arg("MATCH")
+                .arg(&pattern)
+                .arg("COUNT")
+                .arg(CHUNK)
+                .query_async(&mut self.connection)
+                .await?;
+            if !found.is_empty() {
+                let mut call = self.purge.prepare_invoke();
+                call.key(&watermark);
+                for key in &found {
+                    call.key(key);
+                }
+                let _: i64 = call.invoke_async(&mut self.connection).await?;
+            }
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// The values of these keys that are there. They need not share a slot, so each is asked for by itself, all at once.
+    async fn get_all(&self, keys: Vec<String>) -> Result<Vec<String>, StoreError> {
+        let mut values = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(CHUNK) {
+            let found = chunk.iter().map(|key| {
+                let mut connection = self.connection.clone();
+                async move { connection.get::<_, Option<String>>(key).await }
+            });
+            values.extend(try_join_all(found).await?.into_iter().flatten());
+        }
+        Ok(values)
+    }
+
+    async fn commit_partition(&self, step: &Move, batch: &Batch<'_>) -> Result<bool, StoreError> {
+        let mut call = self.commit.prepare_invoke();
+        let number = step.partition.partition;
+        call.key(self.keys.watermark(step.partition))
+            .arg(watermark(step.from))
+            .arg(watermark(step.to));
+        match step.partition.topic {
+            Topic::Orders => {
+                for (_, order) in batch.orders.iter().filter(|(partition, _)| *partition == number) {
+                    call.key(self.keys.order(number, order.view.order_id))
+                        .arg(write_order(order)?);
+                }
+            }
+            Topic::Stock => {
+                for (_, stock) in batch.stock.iter().filter(|(partition, _)| *partition == number) {
+                    call.key(self.keys.stock(number, &stock.view.sku))
+                        .arg(write_stock(stock)?);
+                }
+            }
+        }
+        let stored: i64 = call.invoke_async(&mut self.connection.clone()).await?;
+        Ok(stored == 1)
+    }
+}
+
+impl Store for RedisStore {
+    const MODEL: &'static str = "redis";
+
+    async fn checkpoints(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
+        let mut found = BTreeMap::new();
+        for partition in partitions {
+            let text: Option<String> = self.connection.get(self.keys.watermark(*partition)).await?;
+            let checkpoint = parse_watermark(text.as_deref())?;
+            if checkpoint == Checkpoint::BEGINNING {
+                // Lost, or never there: what is left of it must not shine through.
+                self.purge(*partition).await?;
+            }
+            found.insert(*partition, checkpoint);
+        }
+        Ok(found)
+    }
+
+    async fn reset(&mut self, partition: TopicPartition, found: Checkpoint) -> Result<(), StoreError> {
+        let mut call = self.forget.prepare_invoke();
+        call.key(self.keys.watermark(partition)).arg(watermark(found));
+        let _: i64 = call.invoke_async(&mut self.connection).await?;
+        self.purge(partition).await
+    }
+
+    async fn load_orders(&mut self, ids: &[(i32, Uuid)]) -> Result<Vec<Order>, StoreError> {
+        let keys = ids
+            .iter()
+            .map(|(partition, id)| self.keys.order(*partition, *id))
+            .collect();
+        self.get_all(keys)
+            .await?
+            .iter()
+            .map(|text| read_order(text))
+            .collect()
+    }
+
+    async fn load_stock(&mut self, skus: &[(i32, String)]) -> Result<Vec<Stock>, StoreError> {
+        let keys = skus
+            .iter()
+            .map(|(partition, sku)| self.keys.stock(*partition, sku))
+            .collect();
+        self.get_all(keys)
+            .await?
+            .iter()
+            .map(|text| read_stock(text))
+            .collect()
+    }
+
+    async fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StoreError> {
+        let stored = try_join_all(batch.moves.iter().map(|step| self.commit_partition(step, batch))).await?;
+        Ok(if stored.into_iter().all(|stored| stored) {
+            Committed::Yes
+        } else {
+            Committed::Superseded
+        })
+    }
+}

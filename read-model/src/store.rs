@@ -1,0 +1,94 @@
+//! What a projector needs of a model, whichever store holds it.
+
+use std::collections::BTreeMap;
+
+use eventlog::{Checkpoint, TopicPartition};
+use uuid::Uuid;
+
+use crate::view::{Order, Stock};
+
+/// What can go wrong with a store. All of it is worth trying again, but for [`StoreError::Corrupt`].
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Postgres says no, or nothing.
+    #[error("Postgres: {0}")]
+    Postgres(#[from] sqlx::Error),
+    /// A migration cannot be carried out.
+    #[error("the tables cannot be made: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// Redis says no, or nothing.
+    #[error("Redis: {0}")]
+    Redis(#[from] ::redis::RedisError),
+    /// What is stored is not what we store.
+    #[error("what is stored cannot be read: {0}")]
+    Corrupt(String),
+    /// A model that moves on cannot be read as a whole.
+    #[error("the model moved on while it was read")]
+    Moving,
+}
+
+/// One partition's way from a checkpoint to a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The checkpoint that is stored.
+    pub from: Checkpoint,
+    /// The checkpoint to store.
+    pub to: Checkpoint,
+}
+
+/// Changes of any number of partitions: the new checkpoints, and each view that changed, once, as it is at the end.
+#[derive(Debug, Default)]
+pub struct Batch<'a> {
+    /// At most one for each partition.
+    pub moves: Vec<Move>,
+    /// Orders and their partitions.
+    pub orders: Vec<(i32, &'a Order)>,
+    /// Stock and its partitions.
+    pub stock: Vec<(i32, &'a Stock)>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// All of it is stored.
+    Yes,
+    /// A stored checkpoint was another one: somebody else was there, or the store lost something. What was stored of the
+    /// batch, if anything, is whole partitions; read the checkpoints again and go on from there.
+    Superseded,
+}
+
+/// A read model as a projector sees it. `&mut`, as one projection at a time writes.
+pub trait Store: Send + 'static {
+    /// Its name in logs and metrics: `postgres` or `redis`.
+    const MODEL: &'static str;
+
+    /// The stored checkpoint of each of these partitions, made where there is none.
+    fn checkpoints(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> impl Future<Output = Result<BTreeMap<TopicPartition, Checkpoint>, StoreError>> + Send;
+
+    /// Forgets a partition whose checkpoint is still `found`: its views go, and its checkpoint is the beginning.
+    fn reset(
+        &mut self,
+        partition: TopicPartition,
+        found: Checkpoint,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The orders of these ids (with their partitions) that are there.
+    fn load_orders(
+        &mut self,
+        ids: &[(i32, Uuid)],
+    ) -> impl Future<Output = Result<Vec<Order>, StoreError>> + Send;
+
+    /// The stock of these SKUs (with their partitions) that is there.
+    fn load_stock(
+        &mut self,
+        skus: &[(i32, String)],
+    ) -> impl Future<Output = Result<Vec<Stock>, StoreError>> + Send;
+
+    /// Stores a batch where each stored checkpoint is the one that the batch started from.
+    fn commit(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<Committed, StoreError>> + Send;
+}
