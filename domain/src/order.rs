@@ -179,6 +179,11 @@ impl Order {
         self.notes.contains(&note_id)
     }
 
+    /// How many notes are on it.
+    pub fn note_count(&self) -> usize {
+        self.notes.size()
+    }
+
     /// How many steps the process manager has to take from here, as far as the state tells. O(1).
     pub const fn steps_left(&self) -> u32 {
         if self.status.is_closed() || matches!(self.status, OrderStatus::Shipped) {

@@ -1,0 +1,102 @@
+//! Order by order, SKU by SKU.
+
+use domain::Order;
+use read_model::{ModelSnapshot, OrderView};
+
+use super::fold::Folded;
+use super::report::ModelReport;
+
+/// Compares every order, in both directions.
+pub fn orders(folded: &Folded, model: &ModelSnapshot, report: &mut ModelReport) {
+    for (id, order) in &folded.orders {
+        report.orders += 1;
+        match model.orders.get(id) {
+            None => report.differ(format!("order {id}: in the log, not in the model")),
+            Some(found) => {
+                if let Some(difference) = order_differs(order, &found.view, found.notes.len()) {
+                    report.differ(format!("order {id}: {difference}"));
+                }
+            }
+        }
+    }
+    for id in model.orders.keys().filter(|id| !folded.orders.contains_key(id)) {
+        report.differ(format!("order {id}: in the model, not in the log"));
+    }
+}
+
+/// The first thing in which the two differ.
+fn order_differs(order: &Order, view: &OrderView, notes: usize) -> Option<String> {
+    let differs = |what: &str, log: &dyn std::fmt::Debug, model: &dyn std::fmt::Debug| {
+        Some(format!("{what} is {log:?} in the log, {model:?} in the model"))
+    };
+    if order.sequence != view.sequence {
+        return differs("sequence", &order.sequence, &view.sequence);
+    }
+    if order.status != view.status {
+        return differs("status", &order.status, &view.status);
+    }
+    let placed = &order.placed;
+    let money = (placed.total_minor, &placed.currency, &placed.customer_id);
+    let shown = (view.total_minor, &view.currency, &view.customer_id);
+    if money != shown {
+        return differs("total, currency and customer", &money, &shown);
+    }
+    if order.lines().len() != view.lines.len() {
+        return differs("the number of lines", &order.lines().len(), &view.lines.len());
+    }
+    for (line, shown) in order.lines().zip(&view.lines) {
+        let expected = (
+            line.line,
+            line.placed.sku.as_str(),
+            line.placed.quantity,
+            line.placed.unit_price_minor,
+        );
+        let found = (
+            shown.line,
+            shown.sku.as_str(),
+            shown.quantity,
+            shown.unit_price_minor,
+        );
+        if expected != found {
+            return differs("a line", &expected, &found);
+        }
+        let found = serde_json::to_value(shown.reservation).unwrap_or_default();
+        if found != line.reservation.as_str() {
+            return differs("a line's reservation", &line.reservation.as_str(), &found);
+        }
+    }
+    let paid = order.payment.as_ref().map(|payment| payment.amount_minor);
+    let shown = view.payment.as_ref().map(|payment| payment.amount_minor);
+    if paid != shown {
+        return differs("what is paid", &paid, &shown);
+    }
+    if order.updated_at != view.updated_at {
+        return differs("updated_at", &order.updated_at, &view.updated_at);
+    }
+    if order.note_count() != notes {
+        return differs("the number of notes", &order.note_count(), &notes);
+    }
+    None
+}
+
+/// Compares every SKU, in both directions.
+pub fn stock(folded: &Folded, model: &ModelSnapshot, report: &mut ModelReport) {
+    for (sku, stock) in &folded.stock {
+        report.skus += 1;
+        let expected = (stock.on_hand, stock.reserved, stock.available(), stock.sequence);
+        match model.stock.get(sku).map(|found| &found.view) {
+            None => report.differ(format!("SKU {sku}: in the log, not in the model")),
+            Some(view) => {
+                let found = (view.on_hand, view.reserved, view.available, view.sequence);
+                if expected != found {
+                    report.differ(format!(
+                        "SKU {sku}: (on_hand, reserved, available, sequence) is {expected:?} in the log, {found:?} in the model"
+                    ));
+                }
+            }
+        }
+    }
+    for sku in model.stock.keys().filter(|sku| !folded.stock.contains_key(*sku)) {
+        report.differ(format!("SKU {sku}: in the model, not in the log"));
+    }
+}
