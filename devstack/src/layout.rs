@@ -1,0 +1,78 @@
+//! Where one stack keeps its files: everything is below one root folder, `.local` for the developer's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::error::Context;
+
+/// The folders of one stack.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Lays the folders out below `root`, creating what is missing.
+    pub fn create(root: &Path) -> Result<Self> {
+        for folder in ["data", "logs", "pids", "run", "conf"] {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).context(format_args!("create {}", folder.display()))?;
+        }
+        let root = root
+            .canonicalize()
+            .context(format_args!("find {}", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// The folders of a stack that was laid out before, or nothing.
+    pub fn existing(root: &Path) -> Option<Self> {
+        let root = root.canonicalize().ok()?;
+        root.join("run").is_dir().then_some(Self { root })
+    }
+
+    /// The root itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Data of a process: also its working directory, by which a stray of it is recognised.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.root.join("data").join(name)
+    }
+
+    /// Standard output and error of a process.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Configuration that was written for a process.
+    pub fn conf(&self, file: &str) -> PathBuf {
+        self.root.join("conf").join(file)
+    }
+
+    pub(crate) fn pid(&self, name: &str) -> PathBuf {
+        self.root.join("pids").join(name)
+    }
+
+    pub(crate) fn record(&self, name: &str) -> PathBuf {
+        self.root.join("run").join(name)
+    }
+
+    pub(crate) fn ports(&self) -> PathBuf {
+        self.root.join("ports.toml")
+    }
+}
+
+/// The top folder of this workspace.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// Writes a file so that a reader sees the old text or the new one, and a kill in between leaves the old one.
+pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<()> {
+    let draft = path.with_extension("new");
+    fs::write(&draft, text).context(format_args!("write {}", draft.display()))?;
+    fs::rename(&draft, path).context(format_args!("write {}", path.display()))
+}

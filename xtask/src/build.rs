@@ -1,0 +1,86 @@
+//! Calls cargo, as the one that called us.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use devstack::layout::workspace;
+use devstack::step::Progress;
+
+/// Packages whose binaries `up` and `demo` run.
+const BINARIES: [&str; 5] = [
+    "command-service",
+    "projector",
+    "query-service",
+    "tailwater",
+    "bench",
+];
+
+/// Profiles that the binaries are built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds the services, the command line and the demonstration; says where the binaries are.
+pub(crate) fn services(profile: Profile) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--bins"]);
+    for package in BINARIES {
+        command.args(["--package", package]);
+    }
+    let (folder, how) = match profile {
+        Profile::Dev => ("debug", "building the services"),
+        Profile::Release => {
+            command.arg("--release");
+            (
+                "release",
+                "building the services (release; some minutes the first time)",
+            )
+        }
+    };
+    let mut built = Ok(());
+    Progress::Stderr.step(how, || {
+        built = run(&mut command);
+        Ok(())
+    })?;
+    built?;
+    Ok(target().join(folder))
+}
+
+/// A command of the cargo that called us, in the workspace's top folder.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(workspace());
+    command
+}
+
+/// Runs a command to its end, with our own input and output.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", said(command)))?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", said(command));
+    }
+    Ok(())
+}
+
+/// The command as one would type it.
+pub(crate) fn said(command: &Command) -> String {
+    let program = PathBuf::from(command.get_program());
+    let program = program
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let args = command.get_args().map(|arg| arg.to_string_lossy().into_owned());
+    std::iter::once(program).chain(args).collect::<Vec<_>>().join(" ")
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), |dir| workspace().join(dir))
+}

@@ -1,0 +1,83 @@
+//! `up`: from whatever state the machine is in to a running pipeline. `demo`: that, and the demonstration on it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use devstack::install::{components_folder, ensure};
+use devstack::layout::workspace;
+use devstack::pins::pins;
+use devstack::services::{Counts, ServiceOptions, Services};
+use devstack::stack::{Options, Stack};
+use devstack::step::{Progress, seconds};
+
+use crate::build::{self, Profile};
+
+/// The folder of the developer's own stack.
+pub(crate) fn root() -> PathBuf {
+    workspace().join(".local")
+}
+
+/// What runs after `up`.
+pub(crate) struct Pipeline {
+    services: Services,
+    binaries: PathBuf,
+}
+
+/// Installs, builds, starts, deploys; says where everything is.
+pub(crate) fn up(counts: Counts, brokers: Option<usize>) -> Result<Pipeline> {
+    let begun = Instant::now();
+    let packages = &pins().packages;
+    let wanted: Vec<&str> = packages
+        .build
+        .iter()
+        .chain(&packages.demo)
+        .map(String::as_str)
+        .collect();
+    ensure(&components_folder(), &wanted, Progress::Stderr)?;
+    // The build first: it wants the whole machine, and a failed one should leave nothing running that was not.
+    let binaries = build::services(Profile::Release)?;
+    let mut options = Options::for_development(root());
+    options.brokers = brokers;
+    let stack = Stack::start(options)?;
+    let services = Services::plan(
+        stack.layout(),
+        &stack.endpoints(),
+        ServiceOptions {
+            binaries: binaries.clone(),
+            counts,
+            env: BTreeMap::new(),
+            usual_ports: true,
+            progress: Progress::Stderr,
+        },
+    )?;
+    let env = services.write_env()?;
+    services.deploy()?;
+    services.start()?;
+    eprintln!("· up after {}", seconds(begun.elapsed()));
+    for url in services.command_urls() {
+        eprintln!("  commands  {url}");
+    }
+    for url in services.query_urls() {
+        eprintln!("  queries   {url}");
+    }
+    eprintln!("  variables . {}", env.display());
+    eprintln!("  stop      cargo xtask down");
+    Ok(Pipeline { services, binaries })
+}
+
+/// `up`, then the demonstration with its own exit code; the pipeline stays.
+pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
+    let pipeline = up(Counts::default(), None)?;
+    let status = Command::new(pipeline.binaries.join("demo"))
+        .args(args)
+        .envs(pipeline.services.env())
+        .status()
+        .context("cannot start the demonstration")?;
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from))
+}
