@@ -1,5 +1,7 @@
 //! A real stack: everything that was killed comes back on its data and its address, and nothing stays behind.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -5,11 +5,11 @@ mod suites;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use devstack::install::{components_folder, debian, ensure, python};
+use devstack::install::{components_folder, ensure, python};
 use devstack::layout::Layout;
 use devstack::pins::pins;
 use devstack::stack;
