@@ -1,0 +1,253 @@
+//! Folding into a store that is a map: any division into batches gives the same views, poison stops one partition, and
+//! somebody else who commits is noticed.
+
+use eventlog::{Link, Topic};
+use proptest::prelude::*;
+use schemas::orders::{OrderConfirmed, OrderPlaced, PlacedLine};
+use schemas::stock::{StockReceived, StockReserved};
+
+use super::*;
+
+/// A store that is two maps.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Maps {
+    checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    orders: BTreeMap<Uuid, Order>,
+    stock: BTreeMap<String, Stock>,
+}
+
+impl Store for Maps {
+    const MODEL: &'static str = "maps";
+
+    async fn checkpoints(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
+        let of = |partition: &TopicPartition| {
+            self.checkpoints
+                .get(partition)
+                .copied()
+                .unwrap_or(Checkpoint::BEGINNING)
+        };
+        Ok(partitions
+            .iter()
+            .map(|partition| (*partition, of(partition)))
+            .collect())
+    }
+
+    async fn reset(&mut self, partition: TopicPartition, _found: Checkpoint) -> Result<(), StoreError> {
+        self.checkpoints.remove(&partition);
+        Ok(())
+    }
+
+    async fn load_orders(&mut self, ids: &[(i32, Uuid)]) -> Result<Vec<Order>, StoreError> {
+        Ok(ids
+            .iter()
+            .filter_map(|(_, id)| self.orders.get(id).cloned())
+            .collect())
+    }
+
+    async fn load_stock(&mut self, skus: &[(i32, String)]) -> Result<Vec<Stock>, StoreError> {
+        Ok(skus
+            .iter()
+            .filter_map(|(_, sku)| self.stock.get(sku).cloned())
+            .collect())
+    }
+
+    async fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StoreError> {
+        let stored = |step: &Move| {
+            self.checkpoints
+                .get(&step.partition)
+                .copied()
+                .unwrap_or(Checkpoint::BEGINNING)
+        };
+        if batch.moves.iter().any(|step| stored(step) != step.from) {
+            return Ok(Committed::Superseded);
+        }
+        self.checkpoints
+            .extend(batch.moves.iter().map(|step| (step.partition, step.to)));
+        self.orders.extend(
+            batch
+                .orders
+                .iter()
+                .map(|(_, order)| (order.view.order_id, (*order).clone())),
+        );
+        self.stock.extend(
+            batch
+                .stock
+                .iter()
+                .map(|(_, stock)| (stock.view.sku.clone(), (*stock).clone())),
+        );
+        Ok(Committed::Yes)
+    }
+}
+
+const ORDERS: TopicPartition = TopicPartition {
+    topic: Topic::Orders,
+    partition: 0,
+};
+const STOCK: TopicPartition = TopicPartition {
+    topic: Topic::Stock,
+    partition: 1,
+};
+
+/// Steps of two partitions, numbered as they come.
+#[derive(Default)]
+struct Script {
+    steps: Vec<Step>,
+    next: BTreeMap<TopicPartition, i64>,
+}
+
+impl Script {
+    fn push(&mut self, partition: TopicPartition, effect: Effect) -> &mut Self {
+        let next = self.next.entry(partition).or_default();
+        let checkpoint = Checkpoint {
+            next_offset: *next + 1,
+            last_offset: *next,
+            link: Link([u8::try_from(*next).unwrap() + 1; 16]),
+        };
+        *next += 1;
+        self.steps.push(Step {
+            partition,
+            checkpoint,
+            occurred_at: Some(Timestamp(*next)),
+            effect,
+        });
+        self
+    }
+
+    fn placed(&mut self, id: u128) -> &mut Self {
+        let line = PlacedLine {
+            sku: "s".to_owned(),
+            quantity: 1,
+            unit_price_minor: 1,
+        };
+        let event = OrderEvent::Placed(OrderPlaced {
+            occurred_at: Timestamp(1),
+            order_id: Uuid::from_u128(id),
+            customer_id: "c".to_owned(),
+            currency: "GBP".to_owned(),
+            total_minor: 1,
+            lines: vec![line],
+        });
+        self.push(ORDERS, Effect::Order(Box::new(event), Positions::new()))
+    }
+
+    fn confirmed(&mut self, id: u128) -> &mut Self {
+        let order_id = Uuid::from_u128(id);
+        let event = OrderEvent::Confirmed(OrderConfirmed {
+            occurred_at: Timestamp(2),
+            order_id,
+            line: 0,
+        });
+        self.push(ORDERS, Effect::Order(Box::new(event), Positions::new()))
+    }
+
+    fn received(&mut self, sku: &str) -> &mut Self {
+        let event = StockEvent::Received(StockReceived {
+            occurred_at: Timestamp(3),
+            sku: sku.to_owned(),
+            quantity: 9,
+        });
+        self.push(STOCK, Effect::Stock(Box::new(event), Positions::new()))
+    }
+
+    fn reserved(&mut self, sku: &str) -> &mut Self {
+        let event = StockEvent::Reserved(StockReserved {
+            occurred_at: Timestamp(3),
+            sku: sku.to_owned(),
+            order_id: Uuid::from_u128(1),
+            line: 0,
+            quantity: 1,
+        });
+        self.push(STOCK, Effect::Stock(Box::new(event), Positions::new()))
+    }
+}
+
+/// Folds the steps in batches of those sizes, each by a new fold where `fresh` says so.
+async fn fold(steps: &[Step], sizes: &[usize], fresh: bool) -> Maps {
+    let mut store = Maps::default();
+    let mut fold = Fold::new(BTreeMap::new());
+    let (mut rest, mut sizes) = (steps, sizes.iter().cycle());
+    while !rest.is_empty() {
+        let (batch, more) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+        if fresh {
+            fold = Fold::new(store.checkpoints(&[ORDERS, STOCK]).await.unwrap());
+        }
+        assert_eq!(
+            fold.run(&mut store, batch).await.unwrap().committed,
+            Committed::Yes
+        );
+        rest = more;
+    }
+    store
+}
+
+proptest! {
+    #[test]
+    fn any_division_into_batches_gives_the_same_model(sizes in prop::collection::vec(1..5_usize, 1..6), fresh: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut script = Script::default();
+        script.received("a").placed(1).received("b").reserved("a").placed(2).confirmed(1).reserved("b").reserved("a");
+        script.push(ORDERS, Effect::None).confirmed(2).received("a");
+        runtime.block_on(async {
+            let whole = fold(&script.steps, &[100], false).await;
+            prop_assert_eq!(whole.orders.len(), 2);
+            prop_assert_eq!(whole.stock["a"].view.available, 16);
+            prop_assert_eq!(whole, fold(&script.steps, &sizes, fresh).await);
+            Ok(())
+        })?;
+    }
+}
+
+#[tokio::test]
+async fn poison_stops_its_partition_where_it_stands_and_no_other() {
+    let mut script = Script::default();
+    script
+        .placed(1)
+        .push(ORDERS, Effect::Poison("unknown schema".to_owned()))
+        .placed(2)
+        .received("a");
+    let (mut store, mut fold) = (Maps::default(), Fold::new(BTreeMap::new()));
+    let folded = fold.run(&mut store, &script.steps).await.unwrap();
+    assert_eq!(folded.halted, [(ORDERS, "unknown schema".to_owned())]);
+    assert_eq!(store.orders.len(), 1);
+    assert_eq!(store.checkpoints[&ORDERS].next_offset, 1);
+    assert_eq!(store.checkpoints[&STOCK].next_offset, 1);
+    let mut more = Script {
+        next: script.next,
+        ..Script::default()
+    };
+    more.placed(3).received("a");
+    assert!(fold.run(&mut store, &more.steps).await.unwrap().halted.is_empty());
+    assert_eq!(store.orders.len(), 1, "it stays where it is");
+    assert_eq!(store.stock["a"].view.on_hand, 18, "the other goes on");
+}
+
+#[tokio::test]
+async fn an_event_that_fits_nothing_stops_its_partition() {
+    let mut script = Script::default();
+    script.placed(1).confirmed(2).confirmed(1);
+    let (mut store, mut fold) = (Maps::default(), Fold::new(BTreeMap::new()));
+    let folded = fold.run(&mut store, &script.steps).await.unwrap();
+    assert_eq!(folded.halted.len(), 1);
+    assert_eq!(store.checkpoints[&ORDERS].next_offset, 1);
+    assert_eq!(store.orders[&Uuid::from_u128(1)].view.sequence, 1);
+}
+
+#[tokio::test]
+async fn a_second_projector_is_noticed_and_writes_nothing_twice() {
+    let mut script = Script::default();
+    script.received("a");
+    let mut store = Maps::default();
+    let (mut one, mut two) = (Fold::new(BTreeMap::new()), Fold::new(BTreeMap::new()));
+    assert_eq!(
+        one.run(&mut store, &script.steps).await.unwrap().committed,
+        Committed::Yes
+    );
+    assert_eq!(
+        two.run(&mut store, &script.steps).await.unwrap().committed,
+        Committed::Superseded
+    );
+    assert_eq!(store.stock["a"].view.on_hand, 9);
+}

@@ -1,0 +1,197 @@
+//! The reading half of a projection: a thread that polls Kafka, applies the chain rule and decodes.
+//!
+//! It takes what is there, and hands it over as one chunk: a single record when the log is idle, a thousand when there is a
+//! backlog. The channel is short, so Kafka's client holds what the store is too slow for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eventlog::{
+    Chain, Checkpoint, Fault, LogConfig, LogError, LogReader, LogRecord, TopicPartition, Verdict,
+};
+use schemas::{Codec, Event};
+use tokio::sync::mpsc::Sender;
+
+use crate::metrics;
+use crate::step::{Chunk, Effect, Step};
+
+const POLL: Duration = Duration::from_millis(100);
+const CHUNK_STEPS_MAX: usize = 1_000;
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Void records are logged at most this often.
+const VOID_LOG_EVERY: Duration = Duration::from_mins(1);
+const TROUBLE_LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Reads from the checkpoints on until nobody listens any more. A fatal error is the last thing that is sent.
+pub(crate) fn spawn(
+    model: &'static str,
+    log: LogConfig,
+    codec: Arc<Codec>,
+    starts: BTreeMap<TopicPartition, Checkpoint>,
+    sink: Sender<Result<Chunk, LogError>>,
+) -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name(format!("read-{model}"))
+        .spawn(move || {
+            let outcome = Reader::new(model, &log, codec, &starts).and_then(|mut reader| reader.run(&sink));
+            if let Err(error) = outcome {
+                // A closed sink means that the session ended before its reader.
+                let _ = sink.blocking_send(Err(error));
+            }
+        })?;
+    Ok(())
+}
+
+struct Reader {
+    model: &'static str,
+    log: LogReader,
+    codec: Arc<Codec>,
+    chains: BTreeMap<TopicPartition, Chain>,
+    voids: VoidLog,
+    trouble_logged: Option<Instant>,
+}
+
+impl Reader {
+    fn new(
+        model: &'static str,
+        log: &LogConfig,
+        codec: Arc<Codec>,
+        starts: &BTreeMap<TopicPartition, Checkpoint>,
+    ) -> Result<Self, LogError> {
+        let mut reader = LogReader::new(log, &format!("projector-{model}"))?;
+        let assigned: Vec<_> = starts
+            .iter()
+            .map(|(partition, start)| (*partition, start.next_offset))
+            .collect();
+        reader.assign(&assigned)?;
+        let chains = starts
+            .iter()
+            .map(|(partition, start)| (*partition, Chain::from(*start)))
+            .collect();
+        Ok(Self {
+            model,
+            log: reader,
+            codec,
+            chains,
+            voids: VoidLog::default(),
+            trouble_logged: None,
+        })
+    }
+
+    fn run(&mut self, sink: &Sender<Result<Chunk, LogError>>) -> Result<(), LogError> {
+        while !sink.is_closed() {
+            let chunk = self.read()?;
+            if !chunk.steps.is_empty() && sink.blocking_send(Ok(chunk)).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next record, and takes what else is there.
+    fn read(&mut self) -> Result<Chunk, LogError> {
+        let mut chunk = Chunk::default();
+        let mut patience = POLL;
+        while chunk.steps.len() < CHUNK_STEPS_MAX && chunk.bytes < CHUNK_BYTES_MAX {
+            match self.log.poll(patience) {
+                Ok(Some((partition, record))) => {
+                    chunk.bytes += record.value.len() + 200;
+                    chunk.steps.extend(self.take(partition, &record)?);
+                    patience = Duration::ZERO;
+                }
+                Ok(None) => break,
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => {
+                    if self
+                        .trouble_logged
+                        .is_none_or(|at| at.elapsed() > TROUBLE_LOG_EVERY)
+                    {
+                        tracing::warn!(model = self.model, %error, "projector.log.wait");
+                        self.trouble_logged = Some(Instant::now());
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(chunk)
+    }
+
+    fn take(&mut self, partition: TopicPartition, record: &LogRecord) -> Result<Option<Step>, LogError> {
+        // A partition that stopped has no chain any more; the client may still hold records of it.
+        let Some(chain) = self.chains.get_mut(&partition) else {
+            return Ok(None);
+        };
+        if record.offset < chain.checkpoint().next_offset {
+            return Ok(None);
+        }
+        let before = chain.checkpoint();
+        let verdict = chain.judge(record);
+        let mut step = Step {
+            partition,
+            checkpoint: chain.checkpoint(),
+            occurred_at: None,
+            effect: Effect::None,
+        };
+        match verdict {
+            Verdict::Void(fault) => self.voids.note(self.model, partition, record.offset, fault),
+            Verdict::Effective(envelope) => match self.codec.decode(partition.topic, &record.value) {
+                Ok(event) => {
+                    step.occurred_at = Some(event.occurred_at());
+                    step.effect = match event {
+                        event if !event.changes_state() => Effect::None,
+                        Event::Order(event) => Effect::Order(Box::new(event), envelope.causes),
+                        Event::Stock(event) => Effect::Stock(Box::new(event), envelope.causes),
+                    };
+                }
+                Err(error) => {
+                    step.effect = Effect::Poison(explain(&error));
+                    step.checkpoint = before;
+                    self.leave(partition)?;
+                }
+            },
+        }
+        Ok(Some(step))
+    }
+
+    /// Reads a partition no more.
+    fn leave(&mut self, partition: TopicPartition) -> Result<(), LogError> {
+        self.chains.remove(&partition);
+        let rest: Vec<_> = self
+            .chains
+            .iter()
+            .map(|(partition, chain)| (*partition, chain.checkpoint().next_offset))
+            .collect();
+        self.log.assign(&rest)
+    }
+}
+
+/// An error with its causes, in one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Counts void records, and says so now and then.
+#[derive(Default)]
+struct VoidLog {
+    logged: Option<Instant>,
+    unlogged: u64,
+}
+
+impl VoidLog {
+    fn note(&mut self, model: &'static str, partition: TopicPartition, offset: i64, fault: Fault) {
+        metrics::void_records(model, partition, fault.label()).increment(1);
+        self.unlogged += 1;
+        if self.logged.is_none_or(|at| at.elapsed() > VOID_LOG_EVERY) {
+            let (topic, partition) = (metrics::topic(partition), partition.partition);
+            tracing::warn!(model, topic, partition, offset, %fault, records = self.unlogged, "projector.record.void");
+            (self.logged, self.unlogged) = (Some(Instant::now()), 0);
+        }
+    }
+}

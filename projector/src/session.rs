@@ -1,0 +1,241 @@
+//! The life of one model's projection: sessions, one after another, for ever.
+//!
+//! A session reads the stored checkpoints, confirms each against the log, and goes on from there. Whatever goes wrong (the
+//! store, Kafka, somebody else who commits) ends the session, and the next one starts from what is stored: there is no
+//! other state, so there is nothing to repair.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eventlog::{Checkpoint, LogConfig, LogError, LogReader, TopicPartition};
+use read_model::{Committed, Store, StoreError};
+use schemas::Codec;
+use service_kit::Health;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::fold::{Fold, Folded};
+use crate::lag::Progress;
+use crate::metrics::{self, ModelMetrics};
+use crate::reader;
+use crate::step::{Chunk, Step};
+
+/// A batch takes what is there, up to this.
+const BATCH_STEPS_MAX: usize = 4_000;
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Chunks on their way from the reader.
+const CHUNKS: usize = 4;
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What a projection works with, beside its store.
+#[derive(Clone, Debug)]
+pub(crate) struct Projection {
+    pub(crate) log: LogConfig,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) partitions: Vec<TopicPartition>,
+    pub(crate) health: Health,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) progress: Progress,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the projector stops")]
+    Stopped,
+    #[error("somebody else moved a checkpoint, or the store lost it")]
+    Superseded,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the reader ended")]
+    NoReader,
+}
+
+impl Ended {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Superseded => "superseded",
+            Self::Store(_) => "store",
+            Self::Log(_) | Self::NoReader => "log",
+        }
+    }
+}
+
+/// Projects into one store until the projector stops.
+pub(crate) async fn keep_projecting<S: Store>(mut store: S, projection: Projection) -> anyhow::Result<()> {
+    let (metrics, mut pause) = (ModelMetrics::new(S::MODEL), PAUSE_MIN);
+    loop {
+        let begun = Instant::now();
+        let ended = tokio::select! {
+            // A commit that is cut off here is made again, or turns out to be there: the checkpoint knows.
+            () = projection.shutdown.cancelled() => Ended::Stopped,
+            ended = session(&mut store, &projection, &metrics) => ended,
+        };
+        if matches!(ended, Ended::Stopped) {
+            return Ok(());
+        }
+        projection.health.down(S::MODEL, ended.to_string());
+        metrics::restarts(S::MODEL, ended.label()).increment(1);
+        pause = if begun.elapsed() > PAUSE_MAX {
+            PAUSE_MIN
+        } else {
+            (pause * 2).min(PAUSE_MAX)
+        };
+        tracing::warn!(model = S::MODEL, reason = %ended, pause_ms = pause.as_millis(), "projector.session.restart");
+        tokio::select! {
+            () = projection.shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn session<S: Store>(store: &mut S, projection: &Projection, metrics: &ModelMetrics) -> Ended {
+    match try_session(store, projection, metrics).await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    }
+}
+
+async fn try_session<S: Store>(
+    store: &mut S,
+    projection: &Projection,
+    metrics: &ModelMetrics,
+) -> Result<std::convert::Infallible, Ended> {
+    let stored = confirmed(store, projection).await?;
+    let (sink, mut chunks) = mpsc::channel(CHUNKS);
+    let starts = stored
+        .iter()
+        .map(|(partition, checkpoint)| (*partition, resume(checkpoint)))
+        .collect();
+    reader::spawn(
+        S::MODEL,
+        projection.log.clone(),
+        Arc::clone(&projection.codec),
+        starts,
+        sink,
+    )
+    .map_err(|error| StoreError::Corrupt(format!("no thread for the reader: {error}")))?;
+    for partition in &projection.partitions {
+        metrics::halted(S::MODEL, *partition).set(0.0);
+    }
+    projection.progress.note(&stored);
+    projection.health.up(S::MODEL);
+    tracing::info!(
+        model = S::MODEL,
+        partitions = stored.len(),
+        "projector.session.start"
+    );
+    let mut fold = Fold::new(stored);
+    loop {
+        let steps = next_batch(&mut chunks).await?;
+        let begun = Instant::now();
+        let folded = fold.run(store, &steps).await?;
+        report_halted::<S>(&folded, projection);
+        if folded.committed == Committed::Superseded {
+            return Err(Ended::Superseded);
+        }
+        projection.progress.note(fold.stored());
+        metrics.commit_seconds.record(begun.elapsed());
+        metrics.records.increment(steps.len() as u64);
+        #[allow(clippy::cast_precision_loss, reason = "a histogram is of floats")]
+        metrics.batch_records.record(steps.len() as f64);
+        if let Some(delay) = folded.last.and_then(since) {
+            metrics.delay_seconds.record(delay);
+        }
+    }
+}
+
+/// Where reading goes on: right behind the last effective record. The void ones behind it are looked at again, since the
+/// link vouches for nothing but effective records: what is there now may be others.
+fn resume(checkpoint: &Checkpoint) -> Checkpoint {
+    Checkpoint {
+        next_offset: checkpoint.last_offset + 1,
+        ..*checkpoint
+    }
+}
+
+/// Waits for records, and takes what else is there.
+async fn next_batch(chunks: &mut mpsc::Receiver<Result<Chunk, LogError>>) -> Result<Vec<Step>, Ended> {
+    let Chunk { mut steps, mut bytes } = chunks.recv().await.ok_or(Ended::NoReader)??;
+    while steps.len() < BATCH_STEPS_MAX && bytes < BATCH_BYTES_MAX {
+        let Ok(more) = chunks.try_recv() else { break };
+        let more = more?;
+        steps.extend(more.steps);
+        bytes += more.bytes;
+    }
+    Ok(steps)
+}
+
+/// The stored checkpoints, each confirmed by the record that it was taken after; where the log has another, the partition
+/// is thrown away and made again from its beginning.
+async fn confirmed<S: Store>(
+    store: &mut S,
+    projection: &Projection,
+) -> Result<BTreeMap<TopicPartition, Checkpoint>, Ended> {
+    let mut stored = store.checkpoints(&projection.partitions).await?;
+    let (log, asked) = (projection.log.clone(), stored.clone());
+    let lost = tokio::task::spawn_blocking(move || unconfirmed(&log, &asked))
+        .await
+        .map_err(|error| StoreError::Corrupt(error.to_string()))??;
+    for partition in lost {
+        let found = stored.get(&partition).copied().unwrap_or(Checkpoint::BEGINNING);
+        tracing::error!(
+            model = S::MODEL, topic = metrics::topic(partition), partition = partition.partition,
+            next_offset = found.next_offset, last_offset = found.last_offset, link = %found.link,
+            "projector.checkpoint.lost: the log has no such record any more; the partition is projected again from its beginning"
+        );
+        metrics::resets(S::MODEL, partition).increment(1);
+        store.reset(partition, found).await?;
+        stored.insert(partition, Checkpoint::BEGINNING);
+    }
+    Ok(stored)
+}
+
+fn unconfirmed(
+    log: &LogConfig,
+    stored: &BTreeMap<TopicPartition, Checkpoint>,
+) -> Result<Vec<TopicPartition>, LogError> {
+    let mut reader = LogReader::new(log, "projector-confirm")?;
+    let mut lost = Vec::new();
+    for (partition, checkpoint) in stored
+        .iter()
+        .filter(|(_, checkpoint)| checkpoint.last_offset >= 0)
+    {
+        let record = reader.fetch_one(*partition, checkpoint.last_offset, CONFIRM_TIMEOUT)?;
+        if !checkpoint.confirmed_by(record.as_ref()) {
+            lost.push(*partition);
+        }
+    }
+    Ok(lost)
+}
+
+fn report_halted<S: Store>(folded: &Folded, projection: &Projection) {
+    for (partition, reason) in &folded.halted {
+        let (topic, number) = (metrics::topic(*partition), partition.partition);
+        tracing::error!(
+            model = S::MODEL,
+            topic,
+            partition = number,
+            reason,
+            "projector.partition.halted: its views stand still until the cause is gone and the projector is started again"
+        );
+        metrics::halted(S::MODEL, *partition).set(1.0);
+        projection
+            .health
+            .down("halted", format!("{topic} {number} ({}): {reason}", S::MODEL));
+    }
+}
+
+/// Time since an event, by this machine's clock.
+fn since(at: schemas::Timestamp) -> Option<Duration> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
+    now.checked_sub(Duration::from_micros(u64::try_from(at.micros()).ok()?))
+}
