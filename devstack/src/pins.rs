@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 /// The text of `pins.toml`, which the tests hold `docker-compose.yml` against.
-const TEXT: &str = include_str!("../pins.toml");
+pub(crate) const TEXT: &str = include_str!("../pins.toml");
 /// Names and SHA-256 of Kafka's jars, in the form of `sha256sum`.
 pub(crate) const KAFKA_JARS: &str = include_str!("../kafka-jars.sha256");
 

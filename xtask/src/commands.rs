@@ -7,11 +7,13 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use devstack::install::{components_folder, ensure};
 use devstack::layout::Layout;
+use devstack::pins::pins;
 use devstack::ports::Ports;
 use devstack::process::{Processes, State};
-use devstack::stack;
 use devstack::step::Progress;
+use devstack::{engine, images, stack};
 
 use crate::up::root;
 
@@ -108,6 +110,19 @@ pub(crate) fn reset() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Builds our own images of the components, on an engine that is started for it where none answers.
 pub(crate) fn images() -> Result<ExitCode> {
-    bail!("not there yet")
+    let mut packages: Vec<&str> = Vec::new();
+    if !engine::answers() {
+        packages.extend(pins().packages.docker.iter().map(String::as_str));
+    }
+    ensure(&components_folder(), &packages, Progress::Stderr)?;
+    let engine = engine::ensure(&root(), Progress::Stderr)?;
+    let built = images::build(Progress::Stderr);
+    engine.release(Progress::Stderr)?;
+    built?;
+    for (component, image) in &pins().containers {
+        eprintln!("  {component:<10} {}", image.local);
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -141,7 +141,7 @@ fn in_containers(report: &mut Report, wanted: Containers, env: &BTreeMap<String,
         Containers::WhereAnEngineAnswers | Containers::Required => {}
     }
     let outcome = devstack::engine::ensure(&root(), Progress::Stderr).and_then(|engine| {
-        let images = devstack::images::ensure(&root(), Progress::Stderr)?;
+        let images = devstack::images::ensure(Progress::Stderr)?;
         Ok((engine, images))
     });
     match outcome {
