@@ -1,1 +1,17 @@
 //! End-to-end tests against real components, as processes or containers.
+//!
+//! The suite is one; `TAILWATER_TEST_STACK` (`processes` or `containers`) says on what it runs. Each test has a
+//! [`Pipeline`] of its own: topics under a prefix, a database, Redis keys and services that nobody else uses, on
+//! components that all share ([`components`]). A test whose server is missing fails.
+
+mod client;
+mod components;
+mod eventually;
+mod log;
+mod pipeline;
+
+pub use client::{Answer, Client, key, order, send, try_send};
+pub use components::{Components, components, flush_redis};
+pub use eventually::eventually;
+pub use log::{Produced, codec, effective, partition, produce};
+pub use pipeline::{Pipeline, Setup};

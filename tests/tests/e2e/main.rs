@@ -1,0 +1,8 @@
+//! What the pipeline does when everything is there.
+
+mod api;
+mod foreign;
+mod problems;
+mod reads;
+mod registry;
+mod two_writers;

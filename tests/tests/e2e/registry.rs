@@ -1,0 +1,117 @@
+//! Schemas: registered by the deploy step, looked up by services, read by others.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use e2e::{Setup, codec, components, effective, partition};
+use eventlog::{Topic, Verdict};
+use schemas::Event;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_not_ours_reads_every_record() {
+    let python = std::env::var("TAILWATER_FASTAVRO_PYTHON")
+        .expect("TAILWATER_FASTAVRO_PYTHON names a Python with fastavro: `cargo xtask test` sets it");
+    let pipeline = Setup::new("avro").partitions(1).start().await;
+    let client = pipeline.client();
+    client.receive("mug", 10).await;
+    let placed = client.place("zoë", &[("mug", 1)]).await;
+    assert_eq!(placed.status, 422, "a customer id is ASCII");
+    let placed = client.place("zoe", &[("mug", 1), ("none", 1)]).await.expect(201);
+    let path = format!("/v1/orders/{}", placed.text_of("order_id"));
+    let note = serde_json::json!({"author": "Zoë", "text": "… ✓"});
+    client
+        .post(&format!("{path}/notes"), &e2e::key(), &note)
+        .await
+        .expect(201);
+    e2e::eventually("the order is rejected", Duration::from_secs(20), async || {
+        let read = client.get(&path, &placed.token()).await.expect(200);
+        (read.json["status"] == "rejected").then_some(())
+    })
+    .await;
+    let codec = codec(&pipeline.log()).await;
+    let mut ours = Vec::new();
+    let mut lines = String::new();
+    for topic in Topic::ALL {
+        for (record, verdict) in effective(&pipeline.log(), partition(topic, 0)) {
+            assert!(matches!(verdict, Verdict::Effective(_)));
+            ours.push(codec.decode(topic, &record.value).unwrap());
+            lines.push_str(&hex::encode(&record.value));
+            lines.push('\n');
+        }
+    }
+    let mut reader = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/fastavro/read.py"))
+        .arg(components().endpoints().registry_url)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("Python runs");
+    reader.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = reader.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let theirs: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(theirs.len(), ours.len());
+    let mut names = std::collections::BTreeSet::new();
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        names.insert(ours.short_name());
+        assert_eq!(theirs["name"], ours.full_name());
+        assert_eq!(
+            theirs["record"]["occurred_at"],
+            ours.occurred_at().micros(),
+            "{theirs}"
+        );
+        if let Event::Order(schemas::OrderEvent::NoteAdded(note)) = ours {
+            assert_eq!(theirs["record"]["text"], note.text);
+            assert_eq!(theirs["record"]["order_id"], note.order_id.to_string());
+            assert!(theirs["record"]["reply_to"].is_null());
+        }
+    }
+    for name in [
+        "OrderPlaced",
+        "NoteAdded",
+        "OrderRejected",
+        "StockReceived",
+        "StockReserved",
+        "CommandRejected",
+    ] {
+        assert!(names.contains(name), "{name} was read: {names:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_refuses_to_start_where_a_schema_is_missing_and_names_the_subject() {
+    let pipeline = Setup::new("missing").deploy().await;
+    let subject = format!("{}.orders.events-shop.orders.v1.OrderPlaced", pipeline.name);
+    let url = format!("{}/subjects/{subject}", components().endpoints().registry_url);
+    for permanent in ["", "?permanent=true"] {
+        let answer = reqwest::Client::new()
+            .delete(format!("{url}{permanent}"))
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+    for service in ["command-service-1", "projector-1"] {
+        let error = pipeline
+            .services
+            .restart(service)
+            .expect_err("it does not start")
+            .to_string();
+        assert!(error.contains(&subject), "{service} names the subject: {error}");
+        assert!(
+            error.contains("tailwater deploy"),
+            "{service} says what to do: {error}"
+        );
+    }
+    let (code, text) = pipeline.tailwater(&["deploy"]);
+    assert_eq!(code, 0, "{text}");
+    pipeline
+        .services
+        .start()
+        .expect("after the deploy step everything starts");
+}
