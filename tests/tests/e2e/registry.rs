@@ -59,16 +59,16 @@ async fn a_reader_that_is_not_ours_reads_every_record() {
     let mut names = std::collections::BTreeSet::new();
     for (ours, theirs) in ours.iter().zip(&theirs) {
         names.insert(ours.short_name());
-        assert_eq!(theirs["name"], ours.full_name());
+        assert_eq!(theirs["schema"], ours.full_name());
         assert_eq!(
-            theirs["record"]["occurred_at"],
+            theirs["event"]["occurred_at"],
             ours.occurred_at().micros(),
             "{theirs}"
         );
         if let Event::Order(schemas::OrderEvent::NoteAdded(note)) = ours {
-            assert_eq!(theirs["record"]["text"], note.text);
-            assert_eq!(theirs["record"]["order_id"], note.order_id.to_string());
-            assert!(theirs["record"]["reply_to"].is_null());
+            assert_eq!(theirs["event"]["text"], note.text);
+            assert_eq!(theirs["event"]["order_id"], note.order_id.to_string());
+            assert!(theirs["event"]["reply_to"].is_null());
         }
     }
     for name in [

@@ -46,9 +46,9 @@ fn request(n: u64) -> Request<Command> {
 
 /// Asks one writer, then the other, until there is an answer. Every fifth command is asked of both at once.
 async fn ask(writers: &[Handle; 2], n: u64) -> Answer {
-    let mut at = usize::try_from(n % 2).unwrap();
-    if n % 5 == 0 {
-        let timeout = Duration::from_secs(60);
+    let mut at = usize::from(n % 2 == 1);
+    if n.is_multiple_of(5) {
+        let timeout = Duration::from_mins(1);
         let (a, b) = tokio::join!(
             writers[0].submit(request(n), timeout),
             writers[1].submit(request(n), timeout)
