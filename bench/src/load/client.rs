@@ -1,0 +1,308 @@
+//! One keep-alive connection to one of our services.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// How long one attempt may take before it counts as failed; a read may wait for up to 30 s.
+const ATTEMPT: Duration = Duration::from_secs(35);
+/// How long to wait before another attempt.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Most bytes of an answer's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Where a service is.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// `host:port`.
+    authority: String,
+}
+
+impl Target {
+    /// From a base address, `http://host:port`.
+    pub fn new(url: &str) -> anyhow::Result<Self> {
+        let authority = url
+            .strip_prefix("http://")
+            .with_context(|| format!("{url} does not begin with http://"))?;
+        let authority = authority.trim_end_matches('/');
+        ensure!(!authority.contains('/'), "{url} has a path");
+        let with_port = if authority.contains(':') {
+            authority.to_owned()
+        } else {
+            format!("{authority}:80")
+        };
+        Ok(Self { authority: with_port })
+    }
+}
+
+/// A request, ready to be sent any number of times.
+#[derive(Clone, Debug)]
+pub struct Request {
+    bytes: Vec<u8>,
+}
+
+impl Request {
+    /// A read.
+    pub fn get(target: &Target, path: &str, headers: &[(&str, &str)]) -> Self {
+        Self::new("GET", target, path, headers, None)
+    }
+
+    /// A write with a JSON body, under an idempotency key.
+    pub fn post(target: &Target, path: &str, key: &str, json: &[u8]) -> Self {
+        Self::new("POST", target, path, &[("idempotency-key", key)], Some(json))
+    }
+
+    fn new(method: &str, target: &Target, path: &str, headers: &[(&str, &str)], json: Option<&[u8]>) -> Self {
+        let mut bytes = Vec::with_capacity(256 + json.map_or(0, <[u8]>::len));
+        let mut put = |parts: &[&str]| {
+            for part in parts {
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        };
+        put(&[
+            method,
+            " ",
+            path,
+            " HTTP/1.1\r\nhost: ",
+            &target.authority,
+            "\r\n",
+        ]);
+        for (name, value) in headers {
+            put(&[name, ": ", value, "\r\n"]);
+        }
+        if let Some(json) = json {
+            put(&[
+                "content-type: application/json\r\ncontent-length: ",
+                &json.len().to_string(),
+                "\r\n",
+            ]);
+        }
+        put(&["\r\n"]);
+        bytes.extend_from_slice(json.unwrap_or_default());
+        Self { bytes }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Status line and headers.
+    head: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.split("\r\n").skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// Status and body, for people.
+    pub fn summary(&self) -> String {
+        let body = String::from_utf8_lossy(&self.body);
+        format!("{} {}", self.status, body.chars().take(300).collect::<String>())
+    }
+}
+
+/// One connection, made when it is needed and again when it breaks.
+#[derive(Debug)]
+pub struct Client {
+    target: Target,
+    stream: Option<TcpStream>,
+    buffer: Vec<u8>,
+    /// Attempts that failed or were answered 503, and were made again.
+    pub retries: u64,
+}
+
+impl Client {
+    /// A client that is not connected yet.
+    pub fn new(target: &Target) -> Self {
+        Self {
+            target: target.clone(),
+            stream: None,
+            buffer: Vec::with_capacity(4096),
+            retries: 0,
+        }
+    }
+
+    /// Sends the request until it is answered with something else than 503: the same bytes, and so the same key.
+    pub async fn send(&mut self, request: &Request, patience: Duration) -> anyhow::Result<Response> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let failure = match self.attempt(request).await {
+                Ok(response) if response.status != 503 => return Ok(response),
+                Ok(response) => anyhow!("answered {}", response.summary()),
+                Err(error) => error,
+            };
+            if Instant::now() >= deadline {
+                return Err(failure.context(format!(
+                    "no answer from {} in {patience:?}",
+                    self.target.authority
+                )));
+            }
+            self.retries += 1;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Sends the request once.
+    pub async fn attempt(&mut self, request: &Request) -> anyhow::Result<Response> {
+        let answer = match timeout(ATTEMPT, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(anyhow!("the attempt took too long")),
+        };
+        if answer.is_err() {
+            self.stream = None;
+        }
+        answer
+    }
+
+    async fn exchange(&mut self, request: &Request) -> anyhow::Result<Response> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => connect(&self.target).await?,
+        };
+        stream.write_all(&request.bytes).await?;
+        self.buffer.clear();
+        let head_len = loop {
+            if let Some(end) = find_end_of_head(&self.buffer) {
+                break end;
+            }
+            ensure!(
+                self.buffer.len() < HEAD_BYTES_MAX,
+                "the answer's head does not end"
+            );
+            read_more(&mut stream, &mut self.buffer).await?;
+        };
+        let head = std::str::from_utf8(&self.buffer[..head_len - 4])
+            .context("the answer's head is not text")?
+            .to_owned();
+        let mut response = Response {
+            status: status_of(&head)?,
+            head,
+            body: Vec::new(),
+        };
+        let length = body_length(&response)?;
+        while self.buffer.len() < head_len + length {
+            read_more(&mut stream, &mut self.buffer).await?;
+        }
+        response.body = self.buffer[head_len..head_len + length].to_vec();
+        if !response
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        {
+            self.stream = Some(stream);
+        }
+        Ok(response)
+    }
+}
+
+async fn connect(target: &Target) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(&target.authority).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<()> {
+    if stream.read_buf(buffer).await? == 0 {
+        bail!("the connection was closed before the answer was there");
+    }
+    Ok(())
+}
+
+fn find_end_of_head(bytes: &[u8]) -> Option<usize> {
+    bytes
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|at| at + 4)
+}
+
+fn status_of(head: &str) -> anyhow::Result<u16> {
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.with_context(|| format!("no status in {:?}", head.lines().next().unwrap_or_default()))
+}
+
+fn body_length(response: &Response) -> anyhow::Result<usize> {
+    match (response.header("content-length"), response.status) {
+        (Some(length), _) => Ok(length.parse()?),
+        (None, 204 | 304) => Ok(0),
+        (None, _) => bail!("an answer without content-length is not ours"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A service that gives these answers, one for each request, each on the connection it came on.
+    async fn service(answers: Vec<&'static str>) -> Target {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target::new(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move {
+            let mut answers = answers.into_iter().peekable();
+            while answers.peek().is_some() {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                while answers.peek().is_some() && stream.read(&mut request).await.unwrap() > 0 {
+                    let answer = answers.next().unwrap();
+                    // In two pieces, since a network may do that.
+                    let (first, rest) = answer.split_at(answer.len() / 2);
+                    stream.write_all(first.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                    tokio::task::yield_now().await;
+                    stream.write_all(rest.as_bytes()).await.unwrap();
+                    if answer.contains("close") {
+                        break;
+                    }
+                }
+            }
+        });
+        target
+    }
+
+    #[tokio::test]
+    async fn answers_come_one_after_the_other_on_one_connection() {
+        let first = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\nConsistency-Token: abc\r\n\r\n{}";
+        let target = service(vec![first, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"]).await;
+        let mut client = Client::new(&target);
+        let request = Request::post(&target, "/v1/orders", "key", b"{}");
+        let answer = client.attempt(&request).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("consistency-token")),
+            (201, Some("abc"))
+        );
+        assert_eq!(answer.body, b"{}");
+        assert_eq!(client.attempt(&request).await.unwrap().status, 404);
+    }
+
+    #[tokio::test]
+    async fn what_failed_or_was_put_off_is_sent_again() {
+        let unavailable = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+        let broken = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\n{}";
+        let done = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+        let target = service(vec![unavailable, broken, done]).await;
+        let mut client = Client::new(&target);
+        let request = Request::get(&target, "/", &[("prefer", "wait=1")]);
+        let answer = client.send(&request, Duration::from_secs(30)).await.unwrap();
+        assert_eq!((answer.status, client.retries), (200, 2));
+    }
+
+    #[test]
+    fn a_base_address_is_checked() {
+        assert!(Target::new("https://127.0.0.1:1").is_err());
+        assert!(Target::new("http://127.0.0.1:1/v1").is_err());
+    }
+}

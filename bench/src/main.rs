@@ -1,3 +1,0 @@
-//! Load generator, real orders and the demonstration.
-
-fn main() {}
