@@ -23,8 +23,18 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// A reader with nothing assigned. `name` is its client id, for the broker's logs.
+    /// A reader with nothing assigned that follows the log. `name` is its client id, for the broker's logs.
     pub fn new(config: &LogConfig, name: &str) -> Result<Self, LogError> {
+        Self::waiting(config, name, "100")
+    }
+
+    /// A reader whose partitions change often: a new assignment is not fetched before the broker has answered the
+    /// fetch of the old one, which waits for records that long.
+    pub fn hopping(config: &LogConfig, name: &str) -> Result<Self, LogError> {
+        Self::waiting(config, name, "5")
+    }
+
+    fn waiting(config: &LogConfig, name: &str, fetch_wait_ms: &str) -> Result<Self, LogError> {
         let consumer = config
             .client(name)
             // Not used, but the client insists on one.
@@ -35,7 +45,7 @@ impl LogReader {
             .set("enable.partition.eof", "false")
             // The chain has no transactions in it; read as fast as records are there.
             .set("isolation.level", "read_uncommitted")
-            .set("fetch.wait.max.ms", "100")
+            .set("fetch.wait.max.ms", fetch_wait_ms)
             .set("fetch.error.backoff.ms", "50")
             .set("fetch.queue.backoff.ms", "10")
             .set("queued.max.messages.kbytes", "65536")

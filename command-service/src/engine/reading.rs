@@ -62,7 +62,7 @@ struct Active {
 pub(super) fn start(config: &LogConfig, inputs: Sender<Input>) -> Result<Sender<Job>, LogError> {
     let (jobs, inbox) = crossbeam_channel::unbounded();
     let mut reading = Reading {
-        reader: LogReader::new(config, "writer")?,
+        reader: LogReader::hopping(config, "writer")?,
         inputs,
         active: FxHashMap::default(),
         assigned: false,
@@ -86,6 +86,7 @@ impl Reading {
     fn run(&mut self, inbox: &Receiver<Job>) {
         loop {
             if self.active.is_empty() {
+                self.rest();
                 let Ok(job) = inbox.recv() else { return };
                 self.begin(job);
             }
@@ -102,6 +103,14 @@ impl Reading {
                 std::thread::sleep(BACK_OFF);
             }
         }
+    }
+
+    /// Fetches nothing while nobody asks: an assigned consumer reads ahead whatever is appended.
+    fn rest(&mut self) {
+        if let Err(error) = self.reader.assign(&[]) {
+            tracing::warn!(%error, "writer.log.unassign");
+        }
+        self.assigned = false;
     }
 
     fn begin(&mut self, job: Job) {
