@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 
 use crate::error::{Context, Error, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, workspace};
 use crate::pins::pins;
 use crate::probe;
 use crate::process::{Processes, Spec, State, find_program};
@@ -97,4 +97,69 @@ impl Drop for Engine {
             let _ = processes.stop(NAME, STOP_GRACE);
         }
     }
+}
+
+/// Names the stack that a container belongs to, so that what a killed test left can be found and removed.
+pub(crate) const LABEL: &str = "tailwater.stack";
+
+/// Removes containers, their volumes and networks by their ids: those of the stack in `layout`, or of every stack below
+/// this workspace.
+pub fn remove_containers(layout: Option<&Layout>) -> Result<()> {
+    let root = layout.map_or_else(workspace, |layout| layout.root().to_path_buf());
+    let format = format!("{{{{.ID}}}}\t{{{{.Label \"{LABEL}\"}}}}\t{{{{.Networks}}}}");
+    let filter = format!("label={LABEL}");
+    let listed = docker(&[
+        "ps",
+        "--all",
+        "--no-trunc",
+        "--filter",
+        &filter,
+        "--format",
+        &format,
+    ])?;
+    for line in listed.lines() {
+        let mut fields = line.split('\t');
+        let (Some(id), Some(stack), Some(network)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        let ours = if layout.is_some() {
+            Path::new(stack) == root
+        } else {
+            Path::new(stack).starts_with(&root)
+        };
+        if ours {
+            docker(&["rm", "--force", "--volumes", id])?;
+            // The last container of a network takes it along; before that the engine refuses.
+            let _ = docker(&["network", "rm", network]);
+        }
+    }
+    Ok(())
+}
+
+/// Calls the docker client and returns what it printed.
+pub(crate) fn docker(words: &[&str]) -> Result<String> {
+    let output = Command::new("docker")
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .context("start docker")?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Error::new(format!(
+        "`docker {}` failed: {complaint}",
+        words.join(" ")
+    )))
+}
+
+/// What a container has written to both of its outputs.
+#[cfg(feature = "containers")]
+pub(crate) fn docker_logs(id: &str) -> Result<String> {
+    let output = Command::new("docker")
+        .args(["logs", "--tail", "200", id])
+        .stdin(Stdio::null())
+        .output();
+    let output = output.context("start docker")?;
+    Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }

@@ -1,5 +1,6 @@
 //! Kafka without anything beside it: one broker, or three with replication 3 and `min.insync.replicas=2`, from Maven's jars.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,10 +93,8 @@ impl Cluster<'_> {
             .enumerate()
             .map(|(at, ports)| format!("{}@127.0.0.1:{}", at + 1, ports.controller))
             .collect();
-        let replicas = self.ports.len();
-        let in_sync = if replicas == 3 { 2 } else { 1 };
-        let mut text = String::from(FIXED_PROPERTIES);
-        let lines = [
+        let mut settings = shared_settings(self.ports.len());
+        let own = [
             ("node.id", number.to_string()),
             ("controller.quorum.voters", voters.join(",")),
             (
@@ -109,19 +108,15 @@ impl Cluster<'_> {
                 "advertised.listeners",
                 format!("BROKER://127.0.0.1:{}", ports.clients),
             ),
-            ("log.dirs", folder.join("log").display().to_string()),
-            ("default.replication.factor", replicas.to_string()),
-            ("min.insync.replicas", in_sync.to_string()),
-            ("offsets.topic.replication.factor", replicas.to_string()),
-            ("transaction.state.log.replication.factor", replicas.to_string()),
-            ("transaction.state.log.min.isr", in_sync.to_string()),
             (
-                "share.coordinator.state.topic.replication.factor",
-                replicas.to_string(),
+                "listener.security.protocol.map",
+                "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
             ),
-            ("share.coordinator.state.topic.min.isr", in_sync.to_string()),
+            ("log.dirs", folder.join("log").display().to_string()),
         ];
-        for (key, value) in lines {
+        settings.extend(own.map(|(key, value)| (key.to_owned(), value)));
+        let mut text = String::new();
+        for (key, value) in settings {
             let _ = writeln!(text, "{key}={value}");
         }
         text
@@ -158,7 +153,7 @@ fn logging_flag(logging: &Path) -> String {
 }
 
 /// The cluster's id, made once. Consistency tokens name it, so each stack needs its own.
-fn cluster_id(layout: &Layout) -> Result<String> {
+pub(crate) fn cluster_id(layout: &Layout) -> Result<String> {
     let file = layout.root().join("data/kafka-cluster-id");
     if let Ok(id) = fs::read_to_string(&file) {
         return Ok(id.trim().to_owned());
@@ -182,25 +177,38 @@ fn random_id() -> Result<String> {
     String::from_utf8(id).map_err(|_| Error::new("a cluster id is ASCII"))
 }
 
-/// What does not depend on the number of brokers. Internal topics get few partitions: each costs files and start-up time.
-const FIXED_PROPERTIES: &str = "\
-process.roles=broker,controller
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=BROKER
-controller.listener.names=CONTROLLER
-auto.create.topics.enable=false
-unclean.leader.election.enable=false
-group.initial.rebalance.delay.ms=0
-offsets.topic.num.partitions=4
-transaction.state.log.num.partitions=4
-share.coordinator.state.topic.num.partitions=4
-num.network.threads=2
-num.io.threads=4
-num.recovery.threads.per.data.dir=2
-# A broker that was killed may register again only when its old session is over.
-broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
-";
+/// What does not depend on where the brokers run. Internal topics get few partitions: each costs files and start-up time.
+pub(crate) fn shared_settings(brokers: usize) -> BTreeMap<String, String> {
+    let replicas = brokers.to_string();
+    let in_sync = if brokers == 3 { "2" } else { "1" };
+    let settings = [
+        ("process.roles", "broker,controller"),
+        ("inter.broker.listener.name", "BROKER"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("auto.create.topics.enable", "false"),
+        ("unclean.leader.election.enable", "false"),
+        ("default.replication.factor", &replicas),
+        ("min.insync.replicas", in_sync),
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("offsets.topic.num.partitions", "4"),
+        ("offsets.topic.replication.factor", &replicas),
+        ("transaction.state.log.num.partitions", "4"),
+        ("transaction.state.log.replication.factor", &replicas),
+        ("transaction.state.log.min.isr", in_sync),
+        ("share.coordinator.state.topic.num.partitions", "4"),
+        ("share.coordinator.state.topic.replication.factor", &replicas),
+        ("share.coordinator.state.topic.min.isr", in_sync),
+        ("num.network.threads", "2"),
+        ("num.io.threads", "4"),
+        ("num.recovery.threads.per.data.dir", "2"),
+        // A broker that was killed may register again only when its old session is over.
+        ("broker.session.timeout.ms", "3000"),
+        ("broker.heartbeat.interval.ms", "500"),
+    ];
+    settings
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
 
 const LOGGING: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="WARN">

@@ -5,6 +5,8 @@
 //! machine's own servers, and needs nothing but Rust and a C compiler to build, so that set-up starts in seconds.
 //! Start reading at [`Stack`].
 
+#[cfg(feature = "containers")]
+pub mod containers;
 pub mod engine;
 pub mod images;
 pub mod install;

@@ -75,7 +75,7 @@ pub(crate) fn create_databases(layout: &Layout, programs: &Path, port: u16) -> R
             programs,
             port,
             &format!(
-                "DO $$ BEGIN CREATE ROLE {owner} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+                "DO $$ BEGIN CREATE ROLE {owner} LOGIN CREATEDB; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
             ),
         )?;
         psql(
