@@ -28,10 +28,10 @@ pub(crate) fn options(database_url: &str, name: &str) -> Result<PgConnectOptions
 }
 
 /// A pool that connects when it is first used, so that a service starts while Postgres is down.
-fn pool(options: PgConnectOptions, connections_max: u32) -> PgPool {
+fn pool(options: PgConnectOptions, connections_max: u32, patience: Duration) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections_max)
-        .acquire_timeout(Duration::from_secs(3))
+        .acquire_timeout(patience)
         .idle_timeout(Duration::from_mins(5))
         .connect_lazy_with(options)
 }

@@ -22,6 +22,9 @@ pub enum StoreError {
     /// What is stored is not what we store.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
+    /// It takes longer than it may.
+    #[error("no answer in time")]
+    Slow,
     /// A model that moves on cannot be read as a whole.
     #[error("the model moved on while it was read")]
     Moving,

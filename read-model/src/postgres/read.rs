@@ -1,5 +1,7 @@
 //! What queries ask of Postgres. Rows and checkpoint come from one statement, and so from one snapshot.
 
+use std::time::Duration;
+
 use eventlog::{Positions, Topic, TopicPartition};
 use schemas::Timestamp;
 use sqlx::PgPool;
@@ -63,7 +65,7 @@ impl PostgresReader {
     pub fn new(database_url: &str) -> Result<Self, StoreError> {
         let options = options(database_url, "tailwater-query")?.options([("statement_timeout", "10s")]);
         Ok(Self {
-            pool: pool(options, 8),
+            pool: pool(options, 8, Duration::from_secs(1)),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a projector does with Postgres: rows as arrays, one transaction for each batch.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use eventlog::{Checkpoint, Topic, TopicPartition};
 use sqlx::{PgPool, PgTransaction};
@@ -29,7 +30,7 @@ impl PostgresStore {
             ("idle_in_transaction_session_timeout", "30s"),
         ]);
         Ok(Self {
-            pool: pool(options, 2),
+            pool: pool(options, 2, Duration::from_secs(5)),
         })
     }
 
