@@ -398,3 +398,8 @@ pub fn delete(root: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// The settings that every broker has, wherever it runs.
+pub fn broker_settings(brokers: usize) -> std::collections::BTreeMap<String, String> {
+    crate::kafka::shared_settings(brokers)
+}
