@@ -41,10 +41,12 @@ impl Source {
         }
     }
 
-    /// What `TAILWATER_IMAGES` asks for; upstream's by default.
+    /// What `TAILWATER_IMAGES` asks for (`upstream` or `local`); else our own where they are built, else upstream's.
     pub fn from_env() -> Self {
         match std::env::var("TAILWATER_IMAGES").as_deref() {
             Ok("local") => Self::Local,
+            Ok("upstream") => Self::Upstream,
+            _ if COMPONENTS.iter().all(|component| is_current(component)) => Self::Local,
             _ => Self::Upstream,
         }
     }

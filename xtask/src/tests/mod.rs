@@ -5,6 +5,7 @@ mod suites;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -47,6 +48,7 @@ pub(crate) fn test() -> Result<ExitCode> {
 
     let mut report = Report::default();
     report.check("format", build::cargo().args(["fmt", "--all", "--check"]));
+    clean_up(false);
     let binaries = build::services(Profile::Dev)?;
     env.insert("TAILWATER_BINARIES".to_owned(), binaries.display().to_string());
     let unit = ["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast"];
@@ -59,8 +61,10 @@ pub(crate) fn test() -> Result<ExitCode> {
             &format!("{STACK} asks for containers only"),
         );
     }
+    // Two stacks at once would be too much for a small machine.
+    clean_up(report.failed());
     in_containers(&mut report, wanted.containers, &env);
-    clean_up();
+    clean_up(report.failed());
     let lints = [
         "clippy",
         "--quiet",
@@ -149,7 +153,23 @@ fn in_containers(report: &mut Report, wanted: Containers, env: &BTreeMap<String,
             let mut env = env.clone();
             env.insert("TAILWATER_IMAGES".to_owned(), images.to_string());
             println!("· containers of the images: {images}");
+            let mut components = build::cargo();
+            components.args([
+                "test",
+                "--package",
+                "devstack",
+                "--features",
+                "containers",
+                "--test",
+                "containers",
+            ]);
+            report.suite("components as containers", components.envs(&env));
             end_to_end(report, "containers", &env);
+            // Services first: without their components they would only complain.
+            clean_up(true);
+            if let Err(error) = devstack::engine::remove_containers(None) {
+                eprintln!("error: {}", error.report());
+            }
             if let Err(error) = engine.release(Progress::Stderr) {
                 eprintln!("error: {}", error.report());
             }
@@ -158,18 +178,50 @@ fn in_containers(report: &mut Report, wanted: Containers, env: &BTreeMap<String,
     }
 }
 
-/// Ends and deletes the stacks of tests that were killed before they could do it themselves.
-fn clean_up() {
-    for entry in fs::read_dir(root()).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with("test-") {
-            continue;
+/// Ends what tests left running, by its ids: stacks that several test binaries share, and what killed tests could not end
+/// themselves. Data and logs are deleted too, unless somebody will want to read them.
+fn clean_up(keep_files: bool) {
+    let told = |outcome: devstack::Result<()>| {
+        if let Err(error) = outcome {
+            eprintln!("error: {}", error.report());
         }
-        if let Some(layout) = Layout::existing(&entry.path()) {
-            let cleaned =
-                stack::stop_all(&layout, Progress::Quiet).and_then(|()| stack::delete(&entry.path()));
-            if let Err(error) = cleaned {
-                eprintln!("error: {}", error.report());
+    };
+    let tops = fs::read_dir(root())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let ours = |path: &Path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("test"))
+    };
+    for top in tops.filter(|path| ours(path)) {
+        // Services before the components below them.
+        let mut layouts = layouts(&top, 3);
+        layouts.sort_by_key(|layout| std::cmp::Reverse(layout.root().components().count()));
+        for layout in &layouts {
+            told(stack::stop_all(layout, Progress::Quiet));
+            if !keep_files {
+                told(stack::delete(layout.root()));
+            }
+        }
+        if keep_files {
+            println!("· logs of what ran are below {}", top.display());
+        } else {
+            let _ = fs::remove_dir_all(&top);
+        }
+    }
+}
+
+/// The stacks in `folder` and below.
+fn layouts(folder: &Path, depth: usize) -> Vec<Layout> {
+    let mut found: Vec<Layout> = Layout::existing(folder).into_iter().collect();
+    if depth > 0 {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.extend(layouts(&entry.path(), depth - 1));
             }
         }
     }
+    found
 }
