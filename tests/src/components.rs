@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use devstack::containers::Containers;
+use devstack::images::Source;
 use devstack::layout::workspace;
 use devstack::{Endpoints, Options, Signal, Stack};
 
@@ -10,31 +12,36 @@ use devstack::{Endpoints, Options, Signal, Stack};
 pub enum Components {
     /// As private processes.
     Processes(Stack),
+    /// As containers.
+    Containers(Containers),
 }
 
 /// The shared components.
 pub fn components() -> &'static Components {
     static COMPONENTS: OnceLock<Components> = OnceLock::new();
     COMPONENTS.get_or_init(|| {
-        let kind = std::env::var("TAILWATER_TEST_STACK").unwrap_or_else(|_| "processes".to_owned());
-        println!("components: {kind}");
+        let kind = kind();
+        println!("components run as {kind}");
+        let options = Options { keep: true, ..Options::for_test(root()) };
         match kind.as_str() {
-            "processes" => {
-                let options = Options {
-                    keep: true,
-                    ..Options::for_test(root())
-                };
-                Components::Processes(Stack::start(options).expect("the components start"))
+            "processes" => Components::Processes(Stack::start(options).expect("the components start")),
+            "containers" => {
+                let containers = Containers::start(&options, Source::from_env());
+                Components::Containers(containers.expect("the containers start"))
             }
             other => panic!("TAILWATER_TEST_STACK is `{other}`, not processes or containers"),
         }
     })
 }
 
+/// On what the suite runs.
+fn kind() -> String {
+    std::env::var("TAILWATER_TEST_STACK").unwrap_or_else(|_| "processes".to_owned())
+}
+
 /// The folder of everything that tests start.
 pub fn root() -> PathBuf {
-    std::env::var_os("TAILWATER_TEST_ROOT")
-        .map_or_else(|| workspace().join(".local/test/processes"), PathBuf::from)
+    workspace().join(".local/test").join(kind())
 }
 
 impl Components {
@@ -42,6 +49,7 @@ impl Components {
     pub fn endpoints(&self) -> Endpoints {
         match self {
             Self::Processes(stack) => stack.endpoints(),
+            Self::Containers(stack) => stack.endpoints(),
         }
     }
 
@@ -49,21 +57,26 @@ impl Components {
     pub fn names(&self) -> Vec<String> {
         match self {
             Self::Processes(stack) => stack.names(),
+            Self::Containers(stack) => stack.names(),
         }
     }
 
     /// Ends one at once, as `kill -9` does.
     pub fn kill(&self, name: &str) {
-        match self {
-            Self::Processes(stack) => stack.kill(name, Signal::SIGKILL).expect("the component runs"),
-        }
+        let killed = match self {
+            Self::Processes(stack) => stack.kill(name, Signal::SIGKILL),
+            Self::Containers(stack) => stack.kill(name, Signal::SIGKILL),
+        };
+        killed.expect("the component runs");
     }
 
     /// Starts one again, on its data and address.
     pub fn restart(&self, name: &str) {
-        match self {
-            Self::Processes(stack) => stack.restart(name).expect("the component starts again"),
-        }
+        let restarted = match self {
+            Self::Processes(stack) => stack.restart(name),
+            Self::Containers(stack) => stack.restart(name),
+        };
+        restarted.expect("the component starts again");
     }
 }
 
