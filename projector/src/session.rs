@@ -27,6 +27,8 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Chunks on their way from the reader.
 const CHUNKS: usize = 4;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so much time without records the store is looked at.
+const IDLE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -52,6 +54,8 @@ enum Ended {
     Store(#[from] StoreError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error("the log did not show the records of the checkpoints in time")]
+    Unconfirmed,
     #[error("the reader ended")]
     NoReader,
 }
@@ -62,7 +66,7 @@ impl Ended {
             Self::Stopped => "stopped",
             Self::Superseded => "superseded",
             Self::Store(_) => "store",
-            Self::Log(_) | Self::NoReader => "log",
+            Self::Log(_) | Self::Unconfirmed | Self::NoReader => "log",
         }
     }
 }
@@ -133,7 +137,14 @@ async fn try_session<S: Store>(
     );
     let mut fold = Fold::new(stored);
     loop {
-        let steps = next_batch(&mut chunks).await?;
+        let Ok(steps) = tokio::time::timeout(IDLE, next_batch(&mut chunks)).await else {
+            // Nothing came, so nothing was committed: look whether the store still has what it had.
+            if store.checkpoints(&projection.partitions).await? != *fold.stored() {
+                return Err(Ended::Superseded);
+            }
+            continue;
+        };
+        let steps = steps?;
         let begun = Instant::now();
         let folded = fold.run(store, &steps).await?;
         report_halted::<S>(&folded, projection);
@@ -197,19 +208,41 @@ async fn confirmed<S: Store>(
     Ok(stored)
 }
 
+/// The partitions whose log does not have the record that their checkpoint was taken after.
 fn unconfirmed(
     log: &LogConfig,
     stored: &BTreeMap<TopicPartition, Checkpoint>,
-) -> Result<Vec<TopicPartition>, LogError> {
+) -> Result<Vec<TopicPartition>, Ended> {
     let mut reader = LogReader::new(log, "projector-confirm")?;
-    let mut lost = Vec::new();
+    let (mut lost, mut wanted) = (Vec::new(), BTreeMap::new());
     for (partition, checkpoint) in stored
         .iter()
         .filter(|(_, checkpoint)| checkpoint.last_offset >= 0)
     {
-        let record = reader.fetch_one(*partition, checkpoint.last_offset, CONFIRM_TIMEOUT)?;
-        if !checkpoint.confirmed_by(record.as_ref()) {
+        let (low, high) = reader.watermarks(*partition, CONFIRM_TIMEOUT)?;
+        if (low..high).contains(&checkpoint.last_offset) {
+            wanted.insert(*partition, *checkpoint);
+        } else {
             lost.push(*partition);
+        }
+    }
+    let starts: Vec<_> = wanted
+        .iter()
+        .map(|(partition, checkpoint)| (*partition, checkpoint.last_offset))
+        .collect();
+    reader.assign(&starts)?;
+    let deadline = Instant::now() + CONFIRM_TIMEOUT;
+    while !wanted.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Ended::Unconfirmed);
+        }
+        // The first record of each partition is the one that was asked for.
+        if let Some((partition, record)) = reader.poll(left)?
+            && let Some(checkpoint) = wanted.remove(&partition)
+            && !checkpoint.confirmed_by(Some(&record))
+        {
+            lost.push(partition);
         }
     }
     Ok(lost)

@@ -41,21 +41,15 @@ pub(crate) fn connection(url: &str, timeout: Duration) -> Result<ConnectionManag
     Ok(ConnectionManager::new_lazy_with_config(client(url)?, config)?)
 }
 
-/// A watermark as it is stored: `<next offset>:<last offset>:<link>`. Nothing stands for the beginning.
+/// A watermark as it is stored: `<next offset>:<last offset>:<link>`.
 fn watermark(checkpoint: Checkpoint) -> String {
-    if checkpoint == Checkpoint::BEGINNING {
-        return String::new();
-    }
     format!(
         "{}:{}:{}",
         checkpoint.next_offset, checkpoint.last_offset, checkpoint.link
     )
 }
 
-pub(crate) fn parse_watermark(text: Option<&str>) -> Result<Checkpoint, StoreError> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
-        return Ok(Checkpoint::BEGINNING);
-    };
+pub(crate) fn parse_watermark(text: &str) -> Result<Checkpoint, StoreError> {
     let parse = || {
         let mut parts = text.split(':');
         let next_offset = parts.next()?.parse().ok()?;
@@ -199,17 +193,17 @@ mod tests {
     }
 
     #[test]
-    fn watermarks_come_back_and_nothing_stands_for_the_beginning() {
+    fn watermarks_come_back() {
         let checkpoint = Checkpoint {
             next_offset: 12,
             last_offset: 10,
             link: Link([7; 16]),
         };
-        assert_eq!(parse_watermark(Some(&watermark(checkpoint))).unwrap(), checkpoint);
-        assert_eq!(watermark(Checkpoint::BEGINNING), "");
-        assert_eq!(parse_watermark(None).unwrap(), Checkpoint::BEGINNING);
-        for bad in ["1", "1:2", "1:2:x", "1:2:00000000000000000000000000000000:3"] {
-            assert!(parse_watermark(Some(bad)).is_err(), "{bad}");
+        for checkpoint in [checkpoint, Checkpoint::BEGINNING] {
+            assert_eq!(parse_watermark(&watermark(checkpoint)).unwrap(), checkpoint);
+        }
+        for bad in ["", "1", "1:2", "1:2:x", "1:2:00000000000000000000000000000000:3"] {
+            assert!(parse_watermark(bad).is_err(), "{bad}");
         }
     }
 

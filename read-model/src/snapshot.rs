@@ -105,9 +105,10 @@ pub async fn of_redis(redis_url: &str, prefix: &str, partitions: i32) -> Result<
                 let found = scan(&mut connection, &keys.documents(partition)).await?;
                 let after: Option<String> = connection.get(keys.watermark(partition)).await?;
                 if before == after {
+                    let checkpoint = after.as_deref().map(crate::redis::parse_watermark).transpose()?;
                     snapshot
                         .checkpoints
-                        .insert(partition, crate::redis::parse_watermark(after.as_deref())?);
+                        .insert(partition, checkpoint.unwrap_or(Checkpoint::BEGINNING));
                     values = Some(found);
                     break;
                 }

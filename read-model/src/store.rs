@@ -22,6 +22,9 @@ pub enum StoreError {
     /// What is stored is not what we store.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
+    /// The model is not there: it was lost, or never made.
+    #[error("the model is not there (yet)")]
+    Absent,
     /// It takes longer than it may.
     #[error("no answer in time")]
     Slow,

@@ -77,9 +77,7 @@ pub(super) fn with_token(
         .get(header::CONTENT_TYPE)
         .is_some_and(|media| media == PROBLEM_JSON);
     let headers = response.headers_mut();
-    if !all.is_empty()
-        && let Ok(token) = HeaderValue::from_str(&request.identity.key.seal(&all))
-    {
+    if let Ok(token) = HeaderValue::from_str(&request.identity.key.seal(&all)) {
         headers.insert(names::CONSISTENCY_TOKEN, token);
     }
     if let Some(model) = model {

@@ -66,12 +66,10 @@ impl RedisReader {
             .clone()
             .mget(&[self.keys.watermark(partition), key])
             .await?;
-        let position = parse_watermark(watermark.as_deref())?.next_offset;
-        // Without a watermark there is no model, whatever is left of one.
-        let document = text
-            .filter(|_| watermark.is_some())
-            .map(|text| document(&text))
-            .transpose()?;
+        // Without a watermark there is no model, whatever is left of one: another model must answer.
+        let watermark = watermark.ok_or(StoreError::Absent)?;
+        let position = parse_watermark(&watermark)?.next_offset;
+        let document = text.map(|text| document(&text)).transpose()?;
         Ok(Reading { position, document })
     }
 
@@ -88,7 +86,9 @@ impl RedisReader {
         let texts: Vec<Option<String>> = pipeline.query_async(&mut self.connection.clone()).await?;
         let mut positions = Positions::new();
         for (partition, text) in all.into_iter().zip(texts) {
-            positions.observe(partition, parse_watermark(text.as_deref())?.next_offset);
+            if let Some(text) = text {
+                positions.observe(partition, parse_watermark(&text)?.next_offset);
+            }
         }
         Ok(positions)
     }

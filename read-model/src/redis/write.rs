@@ -15,7 +15,7 @@ use crate::view::{Order, Stock};
 
 /// Stores documents and watermark where the watermark is the one that the batch starts from.
 const COMMIT: &str = "\
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1]) end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1";
@@ -68,6 +68,23 @@ impl RedisStore {
         let mut value = partitions.to_be_bytes().to_vec();
         value.extend(log_id.0);
         Ok(self.connection.set(self.keys.deployment(), value).await?)
+    }
+
+    /// The stored watermark of a partition. Where there is none, the model was lost or never there: what is left of it must not
+    /// shine through, and then it begins.
+    async fn checkpoint(&mut self, partition: TopicPartition) -> Result<Checkpoint, StoreError> {
+        let key = self.keys.watermark(partition);
+        if let Some(text) = self.connection.get::<_, Option<String>>(&key).await? {
+            return parse_watermark(&text);
+        }
+        self.purge(partition).await?;
+        // Somebody else may have begun meanwhile.
+        let _: bool = self
+            .connection
+            .set_nx(&key, watermark(Checkpoint::BEGINNING))
+            .await?;
+        let text: Option<String> = self.connection.get(&key).await?;
+        text.map_or(Ok(Checkpoint::BEGINNING), |text| parse_watermark(&text))
     }
 
     /// Removes what a model that has no watermark left behind.
@@ -145,13 +162,7 @@ impl Store for RedisStore {
     ) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
         let mut found = BTreeMap::new();
         for partition in partitions {
-            let text: Option<String> = self.connection.get(self.keys.watermark(*partition)).await?;
-            let checkpoint = parse_watermark(text.as_deref())?;
-            if checkpoint == Checkpoint::BEGINNING {
-                // Lost, or never there: what is left of it must not shine through.
-                self.purge(*partition).await?;
-            }
-            found.insert(*partition, checkpoint);
+            found.insert(*partition, self.checkpoint(*partition).await?);
         }
         Ok(found)
     }
@@ -160,7 +171,7 @@ impl Store for RedisStore {
         let mut call = self.forget.prepare_invoke();
         call.key(self.keys.watermark(partition)).arg(watermark(found));
         let _: i64 = call.invoke_async(&mut self.connection).await?;
-        self.purge(partition).await
+        self.checkpoint(partition).await.map(|_| ())
     }
 
     async fn load_orders(&mut self, ids: &[(i32, Uuid)]) -> Result<Vec<Order>, StoreError> {
