@@ -1,6 +1,7 @@
 //! The topics: made by a deploy step, checked by every service.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -86,7 +87,16 @@ pub async fn ensure(config: &LogConfig, partitions: i32, replication: i32) -> Re
     for plan in &plans {
         check(&admin, &options, plan).await?;
     }
-    let found = partition_count(config, TIMEOUT)?;
+    let deadline = Instant::now() + TIMEOUT;
+    let found = loop {
+        match partition_count(config, TIMEOUT) {
+            // A broker may not lead yet what the controller has just made.
+            Err(LogError::Topic(_)) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(50))
+            }
+            found => break found?,
+        }
+    };
     if found != partitions {
         tracing::warn!(
             found,
@@ -102,14 +112,24 @@ async fn check(
     options: &AdminOptions,
     plan: &Plan,
 ) -> Result<(), LogError> {
-    let described = admin
-        .describe_configs([&ResourceSpecifier::Topic(&plan.name)], options)
-        .await?;
-    for resource in described {
-        let resource = resource.map_err(|code| LogError::Topic(format!("topic {}: {code}", plan.name)))?;
-        let settings = resource.entry_map();
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let described = admin
+            .describe_configs([&ResourceSpecifier::Topic(&plan.name)], options)
+            .await?;
+        let settings: HashMap<String, Option<String>> = described
+            .into_iter()
+            .flatten()
+            .flat_map(|resource| resource.entries)
+            .map(|entry| (entry.name, entry.value))
+            .collect();
+        // A broker may not have heard yet of a topic that the controller has just made.
+        if settings.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        }
         for (name, wanted) in plan.settings {
-            let found = settings.get(name).and_then(|entry| entry.value.as_deref());
+            let found = settings.get(*name).and_then(Option::as_deref);
             if found != Some(*wanted) {
                 return Err(LogError::Topic(format!(
                     "topic {} has {name}={}, but must have {wanted}: change it with kafka-configs.sh",
@@ -118,8 +138,8 @@ async fn check(
                 )));
             }
         }
+        return Ok(());
     }
-    Ok(())
 }
 
 /// The number of partitions, which both event topics share.

@@ -16,6 +16,9 @@ use crate::{FieldError, Problem};
 /// The largest body that is read.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
+/// How much of a body that is too large is read all the same.
+const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// How many wrong members one answer lists.
 const ERRORS_MAX: usize = 100;
 
@@ -88,9 +91,6 @@ async fn read_body(request: Request) -> Result<Bytes, Problem> {
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
-        return Err(Problem::too_large(BODY_BYTES_MAX));
-    }
     let broken = |_| Problem::not_json("The body ended before it was complete.");
     let mut chunks = request.into_body().into_data_stream();
     let Some(first) = chunks.next().await.transpose().map_err(broken)? else {
@@ -102,6 +102,7 @@ async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let mut body = BytesMut::from(first);
     while let Some(chunk) = chunks.next().await.transpose().map_err(broken)? {
         if body.len() + chunk.len() > BODY_BYTES_MAX {
+            discard(chunks).await;
             return Err(Problem::too_large(BODY_BYTES_MAX));
         }
         body.extend_from_slice(&chunk);
@@ -110,6 +111,18 @@ async fn read_body(request: Request) -> Result<Bytes, Problem> {
         Err(Problem::too_large(BODY_BYTES_MAX))
     } else {
         Ok(body.freeze())
+    }
+}
+
+/// Takes the rest of a body that is refused, up to a limit: many clients send all of it before they look at the answer,
+/// and would see a reset connection instead.
+async fn discard(mut chunks: axum::body::BodyDataStream) {
+    let mut left = DISCARDED_BYTES_MAX;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        left = left.saturating_sub(chunk.len());
+        if left == 0 {
+            return;
+        }
     }
 }
 

@@ -39,7 +39,10 @@ impl Answer {
 
     /// Fails unless it has this status.
     #[track_caller]
-    #[expect(clippy::return_self_not_must_use, reason = "checking the status is a use of its own")]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "checking the status is a use of its own"
+    )]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self

@@ -22,7 +22,10 @@ pub fn components() -> &'static Components {
     COMPONENTS.get_or_init(|| {
         let kind = kind();
         println!("components run as {kind}");
-        let options = Options { keep: true, ..Options::for_test(root()) };
+        let options = Options {
+            keep: true,
+            ..Options::for_test(root())
+        };
         match kind.as_str() {
             "processes" => Components::Processes(Stack::start(options).expect("the components start")),
             "containers" => {

@@ -305,7 +305,7 @@ async fn the_same_key_gives_the_same_answer_whatever_happens_in_between() {
         client
             .post("/v1/orders", &place, &order("carol", &[("mug", 2)]))
             .await
-            .problem(422, "key-reused");
+            .problem(422, "idempotency-key-reused");
     }
     // At the same moment.
     let (twin, body) = (key(), order("dora", &[("mug", 1)]));

@@ -51,7 +51,14 @@ async fn a_read_that_cannot_be_fresh_enough_in_time_is_503_and_never_older() {
     let pipeline = Setup::new("patience").start().await;
     let client = pipeline.client();
     let first = client.receive("mug", 1).await;
-    client.get("/v1/stock/mug", &first).await.expect(200);
+    for model in ["redis", "postgres"] {
+        let request = client
+            .query("/v1/stock/mug")
+            .header("consistency-token", &first)
+            .header("tailwater-model", model)
+            .header("prefer", "wait=20");
+        send(request).await.expect(200);
+    }
     pipeline.kill("projector-1");
     let second = client.receive("mug", 1).await;
     let begun = std::time::Instant::now();
