@@ -132,7 +132,7 @@ fn cases(order_path: &str) -> Vec<Case> {
         case("/v1/orders", "[]", 422, "invalid-request"),
         case("/v1/orders", line(&too_much), 422, "invalid-request")
             .naming(&["/lines/0/quantity", "/lines/0/unit_price_minor"]),
-        case("/v1/orders", line(&no_price), 422, "invalid-request").naming(&["/lines/0"]),
+        case("/v1/orders", line(&no_price), 422, "invalid-request").naming(&["/lines/0/unit_price_minor"]),
         case("/v1/orders", line(&extra), 422, "invalid-request").naming(&["/lines/0/discount"]),
         case("/v1/orders", line(&text), 422, "invalid-request").naming(&["/lines/0/quantity"]),
         case(
