@@ -1,10 +1,11 @@
 //! Where one stack keeps its files: everything is below one root folder, `.local` for the developer's own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::error::Context;
+use crate::step::Progress;
 
 /// The folders of one stack.
 #[derive(Debug, Clone)]
@@ -49,6 +50,20 @@ impl Layout {
     /// Configuration that was written for a process.
     pub fn conf(&self, file: &str) -> PathBuf {
         self.root.join("conf").join(file)
+    }
+
+    /// Waits until nobody else holds the lock of this name, and holds it until the file is dropped, however we end.
+    pub fn lock(&self, name: &str, progress: Progress) -> Result<File> {
+        let path = self.root.join(format!("{name}.lock"));
+        let file = File::create(&path).context(format_args!("create {}", path.display()))?;
+        if file.try_lock().is_err() {
+            progress.say(&format!(
+                "· waiting for another command that holds {}",
+                path.display()
+            ));
+            file.lock().context(format_args!("lock {}", path.display()))?;
+        }
+        Ok(file)
     }
 
     pub(crate) fn pid(&self, name: &str) -> PathBuf {

@@ -109,6 +109,7 @@ impl Stack {
     pub fn start(options: Options) -> Result<Self> {
         let components = Components::locate(&components_folder())?;
         let layout = Layout::create(&options.root)?;
+        let _alone = layout.lock("stack", options.progress)?;
         let processes = Processes::new(layout.clone());
         let brokers = brokers(&layout, options.brokers)?;
         let mut ports = Ports::load(&layout);
@@ -348,6 +349,7 @@ fn brokers(layout: &Layout, wanted: Option<usize>) -> Result<usize> {
 
 /// Stops every process of the stack in `layout`: services, registry, brokers, then the stores.
 pub fn stop_all(layout: &Layout, progress: Progress) -> Result<()> {
+    let _alone = layout.lock("stack", progress)?;
     let processes = Processes::new(layout.clone());
     let rank = |name: &str| match name {
         "registry" => 1,

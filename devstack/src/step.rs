@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Result;
-
 /// Where progress goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -22,7 +20,7 @@ impl Progress {
     }
 
     /// A step that takes longer than a person waits without wondering: announced, then timed.
-    pub fn step<T>(self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn step<T, E>(self, what: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let begun = Instant::now();
         self.say(&format!("· {what} …"));
         let outcome = work();

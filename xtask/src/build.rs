@@ -31,23 +31,23 @@ pub(crate) fn services(profile: Profile) -> Result<PathBuf> {
     for package in BINARIES {
         command.args(["--package", package]);
     }
-    let (folder, how) = match profile {
-        Profile::Dev => ("debug", "building the services"),
+    let how = match profile {
+        Profile::Dev => "building the services",
         Profile::Release => {
             command.arg("--release");
-            (
-                "release",
-                "building the services (release; some minutes the first time)",
-            )
+            "building the services (release; some minutes the first time)"
         }
     };
-    let mut built = Ok(());
-    Progress::Stderr.step(how, || {
-        built = run(&mut command);
-        Ok(())
-    })?;
-    built?;
-    Ok(target().join(folder))
+    Progress::Stderr.step(how, || run(&mut command))?;
+    Ok(binaries(profile))
+}
+
+/// Where the binaries of a profile are.
+pub(crate) fn binaries(profile: Profile) -> PathBuf {
+    target().join(match profile {
+        Profile::Dev => "debug",
+        Profile::Release => "release",
+    })
 }
 
 /// A command of the cargo that called us, in the workspace's top folder.

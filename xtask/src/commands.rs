@@ -21,10 +21,16 @@ use crate::up::root;
 const PIECE_BYTES: usize = 64 * 1024;
 
 pub(crate) fn down() -> Result<ExitCode> {
-    match Layout::existing(&root()) {
-        Some(layout) => stack::stop_all(&layout, Progress::Stderr)?,
-        None => eprintln!("· nothing was ever started here"),
+    let _alone = Layout::create(&root())?.lock("xtask", Progress::Stderr)?;
+    stop()
+}
+
+fn stop() -> Result<ExitCode> {
+    let layout = Layout::create(&root())?;
+    if Processes::new(layout.clone()).names().is_empty() {
+        eprintln!("· nothing runs");
     }
+    stack::stop_all(&layout, Progress::Stderr)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,7 +107,8 @@ pub(crate) fn logs(name: &str, follow: bool) -> Result<ExitCode> {
 }
 
 pub(crate) fn reset() -> Result<ExitCode> {
-    down()?;
+    let _alone = Layout::create(&root())?.lock("xtask", Progress::Stderr)?;
+    stop()?;
     stack::delete(&root())?;
     eprintln!(
         "· deleted all data, logs and addresses below {}; downloads are kept",

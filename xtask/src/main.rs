@@ -65,6 +65,9 @@ struct UpArgs {
     /// Number of brokers, 1 or 3; fixed once there is data.
     #[arg(long)]
     brokers: Option<usize>,
+    /// Start the binaries as they are.
+    #[arg(long)]
+    no_build: bool,
 }
 
 impl UpArgs {
@@ -79,7 +82,7 @@ impl UpArgs {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Up(args) => up::up(args.counts(), args.brokers).map(|_| ExitCode::SUCCESS),
+        Command::Up(args) => up::up(args.counts(), args.brokers, !args.no_build).map(|_| ExitCode::SUCCESS),
         Command::Down => commands::down(),
         Command::Status => Ok(commands::status()),
         Command::Logs { name, follow } => commands::logs(&name, follow),

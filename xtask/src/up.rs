@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use devstack::install::{components_folder, ensure};
-use devstack::layout::workspace;
+use devstack::layout::{Layout, workspace};
 use devstack::pins::pins;
 use devstack::services::{Counts, ServiceOptions, Services};
 use devstack::stack::{Options, Stack};
@@ -27,8 +27,9 @@ pub(crate) struct Pipeline {
 }
 
 /// Installs, builds, starts, deploys; says where everything is.
-pub(crate) fn up(counts: Counts, brokers: Option<usize>) -> Result<Pipeline> {
+pub(crate) fn up(counts: Counts, brokers: Option<usize>, build: bool) -> Result<Pipeline> {
     let begun = Instant::now();
+    let _alone = Layout::create(&root())?.lock("xtask", Progress::Stderr)?;
     let packages = &pins().packages;
     let wanted: Vec<&str> = packages
         .build
@@ -38,7 +39,11 @@ pub(crate) fn up(counts: Counts, brokers: Option<usize>) -> Result<Pipeline> {
         .collect();
     ensure(&components_folder(), &wanted, Progress::Stderr)?;
     // The build first: it wants the whole machine, and a failed one should leave nothing running that was not.
-    let binaries = build::services(Profile::Release)?;
+    let binaries = if build {
+        build::services(Profile::Release)?
+    } else {
+        build::binaries(Profile::Release)
+    };
     let mut options = Options::for_development(root());
     options.brokers = brokers;
     let stack = Stack::start(options)?;
@@ -70,7 +75,7 @@ pub(crate) fn up(counts: Counts, brokers: Option<usize>) -> Result<Pipeline> {
 
 /// `up`, then the demonstration with its own exit code; the pipeline stays.
 pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
-    let pipeline = up(Counts::default(), None)?;
+    let pipeline = up(Counts::default(), None, true)?;
     let status = Command::new(pipeline.binaries.join("demo"))
         .args(args)
         .envs(pipeline.services.env())
