@@ -1,6 +1,6 @@
 //! Folds the events into the Postgres and Redis read models.
 //!
-//! For each model there is one [`reader`] thread (Kafka, the chain rule, decoding) and one task ([`session`]: views,
+//! For each model there is one `reader` thread (Kafka, the chain rule, decoding) and one task (`session`: views,
 //! one commit for each batch), and nothing that the two models share: Redis may be down for a day, and Postgres is up to date.
 //!
 //! What it deliberately does not do: decide anything. A void record is counted and passed over, a lost checkpoint is

@@ -1,9 +1,9 @@
 //! REST reads from the read models, as fresh as each caller asks.
 //!
 //! * [`http`] has the endpoints: what is asked, and how it is answered.
-//! * [`reads`] finds a model that is far enough: Redis, Postgres, whichever is there first, or nobody in time.
-//! * [`watcher`] knows how far the models are, while somebody waits; [`ends`] how far the log is, when a token seems to be ahead of it.
-//! * [`identity`] is which log the tokens belong to.
+//! * `reads` finds a model that is far enough: Redis, Postgres, whichever is there first, or nobody in time.
+//! * `watcher` knows how far the models are, while somebody waits; `ends` how far the log is, when a token seems to be ahead of it.
+//! * `identity` is which log the tokens belong to.
 //!
 //! **Architecture invariant:** an answer is never older than the token that its request brought. What decides it is the position
 //! that came with the data, in the same call; what the watcher saw only says when to look again.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::Problem;
 
-/// Like axum's `Path`, with a [`Problem`] where the path cannot be read. Take strings, and parse them with [`uuid`] and [`name`].
+/// Like axum's `Path`, with a [`Problem`] where the path cannot be read. Take strings, and parse them with [`uuid()`] and [`name()`].
 #[derive(Clone, Debug)]
 pub struct Params<T>(pub T);
 
