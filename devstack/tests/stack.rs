@@ -63,3 +63,38 @@ fn what_was_killed_comes_back_with_its_data_and_address() {
     devstack::stack::delete(&root).unwrap();
     std::fs::remove_dir_all(&root).unwrap();
 }
+
+#[test]
+fn three_brokers_replicate_and_survive_one() {
+    let root = root("brokers");
+    let mut options = Options::for_test(&root);
+    options.brokers = Some(3);
+    let stack = Stack::start(options).unwrap();
+    let tool = |words: &str| {
+        let jars = devstack::install::components_folder();
+        let version = &devstack::pins::pins().kafka.version;
+        let java = "java -XX:+UseSerialGC -XX:TieredStopAtLevel=1";
+        let classes = format!("{}/kafka-{version}/*", jars.display());
+        let servers = stack.endpoints().kafka;
+        sh(&format!(
+            "{java} -cp '{classes}' org.apache.kafka.tools.{words} --bootstrap-server {servers} 2>/dev/null"
+        ))
+    };
+    tool("TopicCommand --create --topic kept --partitions 3");
+    let topic = tool("TopicCommand --describe --topic kept");
+    assert!(topic.contains("ReplicationFactor: 3"), "{topic}");
+    assert!(topic.contains("min.insync.replicas=2"), "{topic}");
+
+    stack.kill("kafka-2", Signal::SIGKILL).unwrap();
+    tool("TopicCommand --create --topic made-by-two --partitions 1 --replication-factor 2");
+    stack.restart("kafka-2").unwrap();
+    let topics = tool("TopicCommand --list");
+    assert!(
+        topics.contains("kept") && topics.contains("made-by-two"),
+        "{topics}"
+    );
+
+    stack.stop().unwrap();
+    devstack::stack::delete(&root).unwrap();
+    std::fs::remove_dir_all(&root).unwrap();
+}
