@@ -26,11 +26,19 @@ pub(crate) enum Profile {
 
 /// Builds the services, the command line and the demonstration; says where the binaries are.
 pub(crate) fn services(profile: Profile) -> Result<PathBuf> {
+    let packages = BINARIES.iter().flat_map(|package| ["--package", package]);
+    bins(profile, packages)
+}
+
+/// Builds every binary of the workspace: with the same selection as the tests, so that no dependency is built twice with
+/// other features.
+pub(crate) fn all(profile: Profile) -> Result<PathBuf> {
+    bins(profile, ["--workspace"])
+}
+
+fn bins<'a>(profile: Profile, selection: impl IntoIterator<Item = &'a str>) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--bins"]);
-    for package in BINARIES {
-        command.args(["--package", package]);
-    }
+    command.args(["build", "--bins"]).args(selection);
     let how = match profile {
         Profile::Dev => "building the services",
         Profile::Release => {

@@ -22,9 +22,6 @@ use suites::Report;
 
 /// Names the stacks that the end-to-end suite runs on: `processes`, `containers` or `both`.
 const STACK: &str = "TAILWATER_TEST_STACK";
-/// The package of the end-to-end suite.
-const END_TO_END: &str = "e2e";
-
 pub(crate) fn test() -> Result<ExitCode> {
     let begun = Instant::now();
     let wanted = Wanted::from_env()?;
@@ -49,13 +46,20 @@ pub(crate) fn test() -> Result<ExitCode> {
     let mut report = Report::default();
     report.check("format", build::cargo().args(["fmt", "--all", "--check"]));
     clean_up(false);
-    let binaries = build::services(Profile::Dev)?;
-    env.insert("TAILWATER_BINARIES".to_owned(), binaries.display().to_string());
-    let unit = ["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast"];
-    report.suite("every crate", build::cargo().args(unit).envs(&env));
+    build::all(Profile::Dev)?;
     if wanted.processes {
-        end_to_end(&mut report, "processes", &env);
+        let mut everything = build::cargo();
+        everything
+            .args(["test", "--workspace", "--no-fail-fast"])
+            .envs(&env)
+            .env(STACK, "processes");
+        report.suite("every crate, and end to end on processes", &mut everything);
     } else {
+        let mut units = build::cargo();
+        units
+            .args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins"])
+            .envs(&env);
+        report.suite("every crate", &mut units);
         report.left_out(
             "end to end on processes",
             &format!("{STACK} asks for containers only"),
@@ -121,15 +125,6 @@ impl Wanted {
     }
 }
 
-fn end_to_end(report: &mut Report, on: &str, env: &BTreeMap<String, String>) {
-    let mut command = build::cargo();
-    command
-        .args(["test", "--package", END_TO_END, "--no-fail-fast"])
-        .envs(env)
-        .env(STACK, on);
-    report.suite(&format!("end to end on {on}"), &mut command);
-}
-
 fn in_containers(report: &mut Report, wanted: Containers, env: &BTreeMap<String, String>) {
     const NAME: &str = "end to end on containers";
     match wanted {
@@ -153,18 +148,12 @@ fn in_containers(report: &mut Report, wanted: Containers, env: &BTreeMap<String,
             let mut env = env.clone();
             env.insert("TAILWATER_IMAGES".to_owned(), images.to_string());
             println!("· containers of the images: {images}");
-            let mut components = build::cargo();
-            components.args([
-                "test",
-                "--package",
-                "devstack",
-                "--features",
-                "containers",
-                "--test",
-                "containers",
-            ]);
-            report.suite("components as containers", components.envs(&env));
-            end_to_end(report, "containers", &env);
+            let mut suite = build::cargo();
+            suite.args(["test", "--workspace", "--no-fail-fast"]);
+            for name in ["containers", "e2e", "faults"] {
+                suite.args(["--test", name]);
+            }
+            report.suite(NAME, suite.envs(&env).env(STACK, "containers"));
             // Services first: without their components they would only complain.
             clean_up(true);
             if let Err(error) = devstack::engine::remove_containers(None) {
