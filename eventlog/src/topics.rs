@@ -92,8 +92,9 @@ pub async fn ensure(config: &LogConfig, partitions: i32, replication: i32) -> Re
         match partition_count(config, TIMEOUT) {
             // A broker may not lead yet what the controller has just made.
             Err(LogError::Topic(_)) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(50))
+                std::thread::sleep(Duration::from_millis(50));
             }
+
             found => break found?,
         }
     };

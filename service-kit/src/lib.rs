@@ -15,6 +15,7 @@ mod edge;
 pub mod headers;
 mod health;
 pub mod json;
+pub mod openapi;
 pub mod path;
 pub mod problem;
 pub mod run;

@@ -1,6 +1,7 @@
 //! The OpenAPI document: made from the handlers, and from what they share.
 
 use serde::Serialize;
+use service_kit::openapi::ProblemBody;
 use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
 use uuid::Uuid;
 
@@ -104,61 +105,35 @@ pub(super) struct StockAnswer {
     command_id: Uuid,
 }
 
-/// A refusal: RFC 9457.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
-pub(super) struct ProblemBody {
-    /// `/problems/<slug>`: a page that the service itself serves.
-    r#type: String,
-    title: String,
-    status: u16,
-    detail: String,
-    /// The members of the body that are wrong.
-    errors: Option<Vec<FieldErrorBody>>,
-    /// The aggregate's sequence.
-    sequence: Option<u64>,
-    /// What is available of the SKU.
-    available: Option<i64>,
-}
-
-/// What is wrong with one member of the body.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
-pub(super) struct FieldErrorBody {
-    /// JSON pointer (RFC 6901).
-    pointer: String,
-    detail: String,
-}
-
 /// What every command can be answered instead.
 #[derive(IntoResponses)]
 #[allow(dead_code)]
 pub(super) enum Refusals {
     /// Not JSON, or a malformed path, header or token.
     #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(ProblemBody),
+    Malformed(#[to_schema] ProblemBody),
     /// No such aggregate.
     #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(ProblemBody),
+    NotFound(#[to_schema] ProblemBody),
     /// The Accept header excludes JSON.
     #[response(status = 406, content_type = "application/problem+json")]
-    NotAcceptable(ProblemBody),
+    NotAcceptable(#[to_schema] ProblemBody),
     /// The domain refuses it.
     #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(ProblemBody),
+    Conflict(#[to_schema] ProblemBody),
     /// If-Match names another sequence.
     #[response(status = 412, content_type = "application/problem+json")]
-    PreconditionFailed(ProblemBody),
+    PreconditionFailed(#[to_schema] ProblemBody),
     /// Over 256 KiB.
     #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(ProblemBody),
+    TooLarge(#[to_schema] ProblemBody),
     /// Not declared as JSON.
     #[response(status = 415, content_type = "application/problem+json")]
-    UnsupportedMediaType(ProblemBody),
+    UnsupportedMediaType(#[to_schema] ProblemBody),
     /// JSON that is not the request's schema, or a key used with another body.
     #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(ProblemBody),
+    Invalid(#[to_schema] ProblemBody),
     /// Send the same request again after Retry-After.
     #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(ProblemBody),
+    Unavailable(#[to_schema] ProblemBody),
 }

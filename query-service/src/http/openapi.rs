@@ -2,7 +2,7 @@
 
 use read_model::OrderView;
 use serde::Serialize;
-use service_kit::FieldError;
+use service_kit::openapi::ProblemBody;
 use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
 use uuid::Uuid;
 
@@ -92,33 +92,6 @@ pub(super) struct ReadHeaders {
     /// Diagnostic: `redis` or `postgres` restricts the read to that model.
     #[param(rename = "Tailwater-Model")]
     tailwater_model: Option<String>,
-}
-
-/// `application/problem+json`, RFC 9457.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
-pub(super) struct ProblemBody {
-    /// `/problems/<slug>`, which is a page of this service.
-    r#type: String,
-    /// What kind of problem.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What is wrong in this case.
-    detail: String,
-    /// The members of a body that are wrong.
-    #[schema(value_type = Option<Vec<FieldErrorBody>>)]
-    errors: Option<Vec<FieldError>>,
-}
-
-/// What is wrong with one member.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
-pub(super) struct FieldErrorBody {
-    /// JSON pointer.
-    pointer: String,
-    /// What is wrong.
-    detail: String,
 }
 
 /// How any read can be refused.
