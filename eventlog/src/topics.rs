@@ -94,7 +94,6 @@ pub async fn ensure(config: &LogConfig, partitions: i32, replication: i32) -> Re
             Err(LogError::Topic(_)) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(50));
             }
-
             found => break found?,
         }
     };
