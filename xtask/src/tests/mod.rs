@@ -153,6 +153,7 @@ fn in_containers(report: &mut Report, wanted: Containers, env: &BTreeMap<String,
             for name in ["containers", "e2e", "faults"] {
                 suite.args(["--test", name]);
             }
+            suite.args(["--", "--include-ignored"]);
             report.suite(NAME, suite.envs(&env).env(STACK, "containers"));
             // Services first: without their components they would only complain.
             clean_up(true);
