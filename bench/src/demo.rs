@@ -6,6 +6,7 @@
 //! with both models. Whoever else places orders meanwhile does not disturb it.
 
 mod check;
+mod folded;
 mod follower;
 mod ledger;
 mod phases;
@@ -133,7 +134,7 @@ impl Demo {
         self.rest()?;
 
         self.report.count(&self.follower);
-        let mut differences = self.follower.differences(&self.ledger);
+        let mut differences = self.follower.folded.differences(&self.ledger);
         differences.extend(check::query_service(self, &chosen).await?);
         differences.extend(check::verify()?);
         Ok(differences)

@@ -10,12 +10,11 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Demo, phases::real_key, progress::Progress};
+use super::{Demo, ledger::Ledger, phases::real_key, progress::Progress};
 use crate::{
     load::{Request, each},
     orders::Order,
 };
-use schemas::ids;
 
 /// How long the models may take to show what the log holds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,10 +22,7 @@ const CONNECTIONS: usize = 16;
 
 /// Reads every real order by its id, and says which is not what was sent, or not where the log says it is.
 pub(super) async fn query_service(demo: &Demo, orders: &[Order]) -> anyhow::Result<Vec<String>> {
-    let id = |index| {
-        let command = ids::command_id("anonymous", "POST", "/v1/orders", &real_key(&demo.run, index));
-        ids::created_id(command, "order")
-    };
+    let id = |index| Ledger::id_of(&real_key(&demo.run, index));
     let mut open: Vec<(usize, Uuid)> = (0..orders.len()).map(|index| (index, id(index))).collect();
     let begin = Instant::now();
     loop {
@@ -64,7 +60,7 @@ pub(super) async fn query_service(demo: &Demo, orders: &[Order]) -> anyhow::Resu
 
 /// What the query service must show of an order, at least.
 fn expected(demo: &Demo, order_id: Uuid, order: &Order) -> Value {
-    let folded = demo.follower.order(order_id);
+    let folded = demo.follower.folded.order(order_id);
     json!({
         "order_id": order_id,
         "customer_id": order.customer_id,

@@ -1,4 +1,4 @@
-//! Follows the log as any subscriber does, and folds the orders that were placed since the demo began.
+//! Follows the log as any subscriber does.
 
 use std::{
     collections::BTreeMap,
@@ -6,33 +6,24 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use domain::{Order, OrderStatus, State, evolve};
 use eventlog::{
     Chain, Checkpoint, LogConfig, LogReader, LogRecord, TopicPartition, Verdict, topics::partition_count,
 };
-use rustc_hash::{FxHashMap, FxHashSet};
-use schemas::{Codec, Event, OrderEvent, Topic};
-use uuid::Uuid;
+use schemas::{Codec, Topic};
 
-use super::{ledger::Ledger, progress::Progress};
+use super::{folded::Folded, progress::Progress};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the log has come to, and what became of the orders.
+/// Where the log has come to.
 pub(super) struct Follower {
     reader: LogReader,
     codec: Codec,
     chains: BTreeMap<TopicPartition, Chain>,
-    /// Orders placed since the demo began, and how often the log holds each.
-    placed: FxHashMap<Uuid, u32>,
-    orders: FxHashMap<Uuid, Order>,
-    /// Orders that have a step to take.
-    restless: FxHashSet<Uuid>,
-    /// Events since the demo began, without refusals and barriers.
-    pub(super) events: u64,
+    /// What it held since the demo began.
+    pub(super) folded: Folded,
     /// Records that do not count.
     pub(super) void: u64,
-    faults: Vec<String>,
     /// False while what was there before the demo is read past.
     counting: bool,
 }
@@ -55,12 +46,8 @@ impl Follower {
             reader,
             codec,
             chains,
-            placed: FxHashMap::default(),
-            orders: FxHashMap::default(),
-            restless: FxHashSet::default(),
-            events: 0,
+            folded: Folded::default(),
             void: 0,
-            faults: Vec::new(),
             counting: false,
         };
         follower.catch_up()?;
@@ -111,37 +98,12 @@ impl Follower {
         match verdict {
             Verdict::Void(_) => self.void += 1,
             Verdict::Effective(envelope) => match self.codec.decode(at.topic, &record.value) {
-                Ok(event) => self.fold(&event, envelope.event_id),
+                Ok(event) => self.folded.fold(&event, envelope.event_id),
                 Err(error) => self
+                    .folded
                     .faults
                     .push(format!("{at:?}, offset {}: {error}", record.offset)),
             },
-        }
-    }
-
-    fn fold(&mut self, event: &Event, event_id: Uuid) {
-        self.events += u64::from(event.changes_state());
-        let Event::Order(of_order) = event else { return };
-        let Some(order_id) = of_order.order_id() else {
-            return;
-        };
-        if matches!(of_order, OrderEvent::Placed(_)) {
-            *self.placed.entry(order_id).or_default() += 1;
-        } else if !self.placed.contains_key(&order_id) {
-            return;
-        }
-        let before = self.orders.remove(&order_id).map(State::Order);
-        match evolve(before, event, event_id) {
-            Ok(Some(State::Order(order))) => {
-                if order.steps_left() > 0 {
-                    self.restless.insert(order_id);
-                } else {
-                    self.restless.remove(&order_id);
-                }
-                self.orders.insert(order_id, order);
-            }
-            Ok(_) => {}
-            Err(error) => self.faults.push(format!("order {order_id}: {error}")),
         }
     }
 
@@ -151,61 +113,19 @@ impl Follower {
         let mut progress = Progress::begin("waiting until every order is at rest", placed);
         loop {
             self.catch_up()?;
-            progress.set(self.placed.len() - self.restless.len());
-            if self.restless.is_empty() && self.placed.len() >= placed {
+            let (there, restless) = (self.folded.len(), self.folded.restless());
+            progress.set(there - restless.len());
+            if restless.is_empty() && there >= placed {
                 progress.end();
                 return Ok(begin.elapsed());
             }
             if begin.elapsed() > patience {
-                let (there, open) = (self.placed.len(), self.restless.len());
-                let example = self.restless.iter().next();
+                let (open, example) = (restless.len(), restless.iter().next());
                 bail!(
                     "{there} of {placed} orders are in the log after {patience:?}, and {open} are not at rest: {example:?}"
                 );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    /// How many orders have a status.
-    pub(super) fn count(&self, status: OrderStatus) -> usize {
-        self.orders
-            .values()
-            .filter(|order| order.status == status)
-            .count()
-    }
-
-    /// An order that was placed since the demo began.
-    pub(super) fn order(&self, order_id: Uuid) -> Option<&Order> {
-        self.orders.get(&order_id)
-    }
-
-    /// What differs between the log and the list of what was acknowledged: lost, doubled, or with other money.
-    pub(super) fn differences(&self, ledger: &Ledger) -> Vec<String> {
-        let mut differences: Vec<String> = ledger.faults.iter().chain(&self.faults).cloned().collect();
-        for (order_id, sent) in ledger.iter() {
-            match (self.placed.get(&order_id), self.orders.get(&order_id)) {
-                (Some(1), Some(order)) if order.placed.total_minor == sent.total_minor => {}
-                (Some(1), Some(order)) => differences.push(format!(
-                    "order {order_id} was sent with {} and is in the log with {}",
-                    sent.total_minor, order.placed.total_minor
-                )),
-                (times, _) => differences.push(format!(
-                    "order {order_id} was acknowledged and is in the log {} times",
-                    times.copied().unwrap_or(0)
-                )),
-            }
-        }
-        let ours: FxHashSet<&str> = ledger
-            .iter()
-            .filter_map(|(id, _)| Some(self.orders.get(&id)?.placed.customer_id.as_str()))
-            .collect();
-        let unknown = self.orders.iter().filter(|(id, _)| ledger.get(**id).is_none());
-        for (order_id, _) in unknown.filter(|(_, order)| ours.contains(order.placed.customer_id.as_str())) {
-            differences.push(format!(
-                "order {order_id} is in the log and was never acknowledged"
-            ));
-        }
-        differences
     }
 }

@@ -31,10 +31,14 @@ struct Acknowledged {
 }
 
 impl Ledger {
+    /// The id that the contract gives the order of a key; a second order for one key would have another.
+    pub(super) fn id_of(key: &str) -> Uuid {
+        ids::created_id(ids::command_id("anonymous", "POST", "/v1/orders", key), "order")
+    }
+
     /// Notes the answer to an order that was placed under a key; says its id where it was acknowledged.
     pub(super) fn note(&mut self, key: &str, total_minor: i64, answer: &Response) -> Option<Uuid> {
-        // What the contract says that the order's id must be; a second order for one key would have another.
-        let expected = ids::created_id(ids::command_id("anonymous", "POST", "/v1/orders", key), "order");
+        let expected = Self::id_of(key);
         let acknowledged = match serde_json::from_slice::<Acknowledged>(&answer.body) {
             Ok(acknowledged) if answer.status == 201 => acknowledged,
             _ => {

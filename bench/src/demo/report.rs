@@ -51,9 +51,9 @@ pub(super) struct Report {
 impl Report {
     /// Takes over what the log says.
     pub(super) fn count(&mut self, follower: &Follower) {
-        self.confirmed = follower.count(OrderStatus::Confirmed);
-        self.rejected = follower.count(OrderStatus::Rejected);
-        self.events = follower.events;
+        self.confirmed = follower.folded.count(OrderStatus::Confirmed);
+        self.rejected = follower.folded.count(OrderStatus::Rejected);
+        self.events = follower.folded.events;
         self.void = follower.void;
     }
 
@@ -102,7 +102,7 @@ impl Report {
             row("void records", self.void.to_string()),
             row("attempts repeated with the same key", self.retries.to_string()),
             row(
-                "full load: orders acknowledged per second",
+                "full load: commands (orders acknowledged) per second",
                 format!("{:.0}", self.per_second),
             ),
             row("full load: acknowledgement p50 / p99", self.full_load.summary()),

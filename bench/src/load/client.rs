@@ -100,6 +100,16 @@ pub struct Response {
 }
 
 impl Response {
+    /// An answer without headers, as a test wants it.
+    #[cfg(test)]
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status,
+            head: String::new(),
+            body: body.into(),
+        }
+    }
+
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.split("\r\n").skip(1).find_map(|line| {

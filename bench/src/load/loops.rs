@@ -143,3 +143,74 @@ async fn work<M: Fn(usize) -> Request>(
     driven.retries = client.retries;
     Ok(driven)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers every request with its own path.
+    async fn echo() -> Target {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut request = [0; 1024];
+                    while let Ok(length @ 1..) = stream.read(&mut request).await {
+                        let request = String::from_utf8_lossy(&request[..length]);
+                        let path = request.split(' ').nth(1).unwrap();
+                        let answer =
+                            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len());
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        target
+    }
+
+    fn numbered(target: &Target) -> impl Fn(usize) -> Request + 'static {
+        let target = target.clone();
+        move |index| Request::get(&target, &format!("/{index}"), &[])
+    }
+
+    fn check(driven: &Driven) {
+        for (index, answer) in &driven.answers {
+            assert_eq!(answer.body, format!("/{index}").as_bytes());
+        }
+        assert_eq!(
+            (driven.latencies.count(), driven.retries),
+            (driven.answers.len() as u64, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn each_request_is_sent_once_and_answered_by_its_own_answer() {
+        let target = echo().await;
+        let mut driven = each(&target, 7, 100, numbered(&target), |_| {}).await.unwrap();
+        check(&driven);
+        driven.answers.sort_by_key(|(index, _)| *index);
+        assert!(driven.answers.iter().map(|(index, _)| *index).eq(0..100));
+    }
+
+    #[tokio::test]
+    async fn loops_end_when_their_time_is_over() {
+        let target = echo().await;
+        let short = Duration::from_millis(100);
+        let driven = closed_loop(&target, 2, short, numbered(&target), |_| {})
+            .await
+            .unwrap();
+        check(&driven);
+        assert!(driven.elapsed >= short && !driven.answers.is_empty());
+        let driven = open_loop(&target, 2, 200, short, numbered(&target), |_| {})
+            .await
+            .unwrap();
+        check(&driven);
+        assert_eq!(driven.answers.len(), 20);
+    }
+}
