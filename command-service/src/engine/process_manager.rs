@@ -3,6 +3,7 @@
 //! What is to be done is derived from an order's state (`domain::outstanding`); here is only what is under way. Losing
 //! it loses nothing: the same steps are derived again, with the same command ids.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use domain::{Command, Order, OrderCommand, Task};
@@ -36,6 +37,8 @@ struct Step {
 pub(super) struct ProcessManager {
     log_id: LogId,
     steps: FxHashMap<Uuid, Step>,
+    /// How many of them each order has.
+    by_order: FxHashMap<Uuid, u32>,
     /// Steps that found no writer, to be tried again.
     stalled: Vec<(Uuid, Half)>,
 }
@@ -45,6 +48,7 @@ impl ProcessManager {
         Self {
             log_id,
             steps: FxHashMap::default(),
+            by_order: FxHashMap::default(),
             stalled: Vec::new(),
         }
     }
@@ -55,6 +59,9 @@ impl ProcessManager {
     }
 
     /// The steps that an order's state asks for and that are not under way: their ids, to be asked.
+    ///
+    /// What is under way is among what the state asks for, so equal numbers mean that nothing is new: an order of a
+    /// thousand lines is not looked through a thousand times.
     pub fn begin(
         &mut self,
         order_id: Uuid,
@@ -62,7 +69,11 @@ impl ProcessManager {
         causes: &Positions,
         traceparent: Option<&Arc<str>>,
     ) -> Vec<Uuid> {
+        let under_way = self.by_order.get(&order_id).copied().unwrap_or(0);
         let mut begun = Vec::new();
+        if under_way == order.steps_left() {
+            return begun;
+        }
         for task in domain::outstanding(order_id, order) {
             let id = task.command_id();
             self.steps.entry(id).or_insert_with(|| {
@@ -75,6 +86,9 @@ impl ProcessManager {
                     traceparent: traceparent.cloned(),
                 }
             });
+        }
+        if !begun.is_empty() {
+            *self.by_order.entry(order_id).or_default() += u32::try_from(begun.len()).unwrap_or(u32::MAX);
         }
         begun
     }
@@ -118,13 +132,19 @@ impl ProcessManager {
         step.causes.merge(position);
     }
 
-    /// The order has it: the step is over.
-    pub fn recorded(&mut self, id: Uuid, answer: &Answer) {
-        if let Some(step) = self.steps.remove(&id)
-            && let Some(refusal) = answer.refusal()
-        {
+    /// The order has it: the step is over. Returns the order.
+    pub fn recorded(&mut self, id: Uuid, answer: &Answer) -> Option<Uuid> {
+        let step = self.steps.remove(&id)?;
+        if let Some(refusal) = answer.refusal() {
             tracing::warn!(order_id = %step.order_id, line = step.task.line, refusal, "process_manager.step.refused");
         }
+        if let Entry::Occupied(mut under_way) = self.by_order.entry(step.order_id) {
+            *under_way.get_mut() -= 1;
+            if *under_way.get() == 0 {
+                under_way.remove();
+            }
+        }
+        Some(step.order_id)
     }
 
     /// No writer took it.

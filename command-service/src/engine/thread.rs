@@ -298,7 +298,13 @@ impl Writers {
                 self.manager.asked(id, &kept.answer, &position);
                 self.steps.push_back((id, Half::Recording));
             }
-            Caller::Step(id, Half::Recording) => self.manager.recorded(id, &kept.answer),
+            Caller::Step(id, Half::Recording) => {
+                let order = self.manager.recorded(id, &kept.answer);
+                // Somebody else recorded it: the order did not change just now, and may ask for something all the same.
+                if let Some(order_id) = order.filter(|_| replayed || kept.answer.refusal().is_some()) {
+                    self.changed(slot, &Key::Order(order_id), None);
+                }
+            }
         }
     }
 

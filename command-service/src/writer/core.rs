@@ -304,12 +304,15 @@ impl<D: Domain, C> Core<D, C> {
             Ok(changed) => changed,
             Err(poison) => return self.stop(self.fold.next_offset() - 1, poison.to_string()),
         };
+        self.window = (self.window + 1).min(self.limits.in_flight_max);
+        if let Some(key) = &changed {
+            self.ahead.folded(key);
+        }
+        // The answer first: it may end a step of the process manager, which then looks at what the change asks for.
+        self.answer(flight.request.id);
         if let Some(key) = changed {
-            self.ahead.folded(&key);
             self.announce(key, flight.request.traceparent.clone());
         }
-        self.window = (self.window + 1).min(self.limits.in_flight_max);
-        self.answer(flight.request.id);
     }
 
     fn announce(&mut self, key: D::Key, traceparent: Option<std::sync::Arc<str>>) {
@@ -390,8 +393,13 @@ impl<D: Domain, C> Core<D, C> {
                 again.push(flight.request);
             }
         }
-        for request in again.into_iter().rev() {
-            self.waiting.push_front(request);
+        let waiting = std::mem::take(&mut self.waiting);
+        for request in again.into_iter().chain(waiting) {
+            if self.fold.kept(request.id).is_some() {
+                self.answer(request.id);
+            } else {
+                self.waiting.push_back(request);
+            }
         }
         let mut changed = std::mem::take(&mut self.changed);
         let mut seen = rustc_hash::FxHashSet::default();
@@ -407,11 +415,7 @@ impl<D: Domain, C> Core<D, C> {
             let Some(request) = self.waiting.pop_front() else {
                 return;
             };
-            if self.fold.kept(request.id).is_some() {
-                self.answer(request.id);
-            } else {
-                self.decide(request);
-            }
+            self.decide(request);
         }
     }
 
