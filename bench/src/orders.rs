@@ -1,6 +1,6 @@
 //! Real invoices as orders and returns of stock.
 //!
-//! A line of an invoice is sold, returned or left out; [`rules`] says which. An invoice becomes one order with its lines
+//! A line of an invoice is sold, returned or left out; the rules say which. An invoice becomes one order with its lines
 //! in their order, a product that it names twice as two lines. Descriptions, countries and times are not used.
 
 mod plan;
