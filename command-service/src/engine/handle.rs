@@ -6,43 +6,13 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use domain::Command;
-use eventlog::{Positions, Topic, TopicPartition, partition_of};
+use eventlog::Positions;
 use tokio::sync::oneshot;
 
 use super::EngineConfig;
-use super::thread::Input;
-use crate::shop::{self, Answer};
+use super::messages::{Answered, Input, NotAnswered};
+use super::slots::{partition_for, slot_count, slot_of};
 use crate::writer::Request;
-
-/// A command's answer.
-#[derive(Clone, Debug)]
-pub struct Answered {
-    /// What is answered.
-    pub answer: Answer,
-    /// Where its record is.
-    pub partition: TopicPartition,
-    /// The offset behind its record.
-    pub next_offset: i64,
-    /// Whether the command had been answered before, or was asked twice.
-    pub replayed: bool,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnswered {
-    /// The command id came with another request before.
-    #[error("the same key was used with another request")]
-    Mismatch,
-    /// Too much is waiting. Nothing was sent for the command.
-    #[error("too many commands are waiting")]
-    Overloaded,
-    /// No writer takes the command now; or nobody knows what became of it, and asking again tells.
-    #[error("the writer cannot take the command now")]
-    Unavailable,
-    /// No answer in time. Asking again, with the same key, tells what became of it.
-    #[error("no answer came in time")]
-    TimedOut,
-}
 
 /// What the writers' thread and the way in share.
 pub(super) struct Shared {
@@ -71,36 +41,6 @@ impl Shared {
             ready: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             folded: (0..slots).map(|_| AtomicI64::new(0)).collect(),
         }
-    }
-}
-
-/// How many writers there are.
-pub(super) fn slot_count(partitions: i32) -> usize {
-    Topic::ALL.len() * usize::try_from(partitions).unwrap_or(0)
-}
-
-/// The number of a partition's writer.
-pub(super) fn slot_of(partition: TopicPartition, partitions: i32) -> usize {
-    let index = i32::from(partition.topic.index()) * partitions + partition.partition;
-    usize::try_from(index).unwrap_or(usize::MAX)
-}
-
-/// The partition of a writer.
-pub(super) fn partition_at(slot: usize, partitions: i32) -> TopicPartition {
-    let per_topic = usize::try_from(partitions).unwrap_or(1).max(1);
-    let topic = Topic::ALL[slot / per_topic];
-    TopicPartition {
-        topic,
-        partition: i32::try_from(slot % per_topic).unwrap_or(0),
-    }
-}
-
-/// The partition that a command belongs to.
-pub(super) fn partition_for(command: &Command, partitions: i32) -> TopicPartition {
-    let target = shop::target(command);
-    TopicPartition {
-        topic: target.topic,
-        partition: partition_of(target.key.as_bytes(), partitions),
     }
 }
 

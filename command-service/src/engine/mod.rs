@@ -5,8 +5,10 @@
 //! it does is derived from their state.
 
 mod handle;
+mod messages;
 mod process_manager;
 mod reading;
+mod slots;
 mod thread;
 
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use std::thread::JoinHandle;
 use eventlog::{LogConfig, LogError, LogId};
 use schemas::Codec;
 
-pub use handle::{Answered, Handle, NotAnswered};
+pub use handle::Handle;
+pub use messages::{Answered, NotAnswered};
 
 use crate::writer::Limits;
 

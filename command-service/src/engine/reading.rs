@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use eventlog::{LogConfig, LogError, LogReader, LogRecord, TopicPartition};
 use rustc_hash::FxHashMap;
 
-use super::thread::Input;
+use super::messages::{Batch, Input, Job, ReadEnd};
 use crate::writer::Upto;
 
 /// Records that go to the writers at once.
@@ -17,37 +17,6 @@ const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_millis(50);
-
-/// A read that a writer asks for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Job {
-    pub slot: usize,
-    /// Which of the writer's reads it is: what comes of an older one is thrown away.
-    pub generation: u64,
-    pub partition: TopicPartition,
-    pub from: i64,
-    pub upto: Upto,
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub slot: usize,
-    pub generation: u64,
-    pub records: Vec<LogRecord>,
-    pub end: ReadEnd,
-}
-
-/// How a batch ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReadEnd {
-    /// There is more to come.
-    More,
-    /// It came to where it was to stop.
-    Reached,
-    /// The log ends before where it was to begin.
-    Truncated,
-}
 
 struct Active {
     job: Job,

@@ -6,19 +6,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use domain::Command;
 use eventlog::{Appender, Fault, LogError, NewRecord, Outcome, Positions, Report, Topic, TopicPartition};
 use schemas::{Codec, Timestamp};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::EngineConfig;
-use super::handle::{Answered, NotAnswered, Shared, partition_at, partition_for, slot_count, slot_of};
+use super::handle::Shared;
+use super::messages::{Answered, Batch, Input, Job, NotAnswered, ReadEnd};
 use super::process_manager::{Half, ProcessManager};
-use super::reading::{Batch, Job, ReadEnd};
+use super::slots::{partition_at, partition_for, slot_count, slot_of};
 use crate::metrics;
 use crate::shop::{Answer, Key, Shop};
-use crate::writer::{Core, Kept, Output, Request};
+use crate::writer::{Core, Kept, Output};
 
 /// Inputs that are handled before outputs of the process manager and the clock get their turn.
 const INPUTS_AT_ONCE: usize = 256;
@@ -31,20 +31,6 @@ const RETRY_STEPS: Duration = Duration::from_millis(500);
 
 /// How often void records of a partition are logged at most.
 const LOG_VOIDS: Duration = Duration::from_mins(1);
-
-/// What reaches the thread.
-pub(super) enum Input {
-    /// A client's command.
-    Submit {
-        slot: usize,
-        request: Box<Request<Command>>,
-        reply: oneshot::Sender<Result<Answered, NotAnswered>>,
-    },
-    /// A delivery report.
-    Report(Report),
-    /// Records for a writer that asked for them.
-    Read(Batch),
-}
 
 /// Who waits for a command's answer.
 enum Caller {

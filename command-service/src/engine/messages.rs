@@ -1,0 +1,83 @@
+//! What travels between the engine's parts: inputs of the writers' thread, reads that it asks for, and what clients are told.
+
+use domain::Command;
+use eventlog::{LogRecord, Report, TopicPartition};
+use tokio::sync::oneshot;
+
+use crate::shop::Answer;
+use crate::writer::{Request, Upto};
+
+/// What reaches the thread.
+pub(super) enum Input {
+    /// A client's command.
+    Submit {
+        slot: usize,
+        request: Box<Request<Command>>,
+        reply: oneshot::Sender<Result<Answered, NotAnswered>>,
+    },
+    /// A delivery report.
+    Report(Report),
+    /// Records for a writer that asked for them.
+    Read(Batch),
+}
+
+/// A read that a writer asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    pub slot: usize,
+    /// Which of the writer's reads it is: what comes of an older one is thrown away.
+    pub generation: u64,
+    pub partition: TopicPartition,
+    pub from: i64,
+    pub upto: Upto,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub slot: usize,
+    pub generation: u64,
+    pub records: Vec<LogRecord>,
+    pub end: ReadEnd,
+}
+
+/// How a batch ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadEnd {
+    /// There is more to come.
+    More,
+    /// It came to where it was to stop.
+    Reached,
+    /// The log ends before where it was to begin.
+    Truncated,
+}
+
+/// A command's answer.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// What is answered.
+    pub answer: Answer,
+    /// Where its record is.
+    pub partition: TopicPartition,
+    /// The offset behind its record.
+    pub next_offset: i64,
+    /// Whether the command had been answered before, or was asked twice.
+    pub replayed: bool,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnswered {
+    /// The command id came with another request before.
+    #[error("the same key was used with another request")]
+    Mismatch,
+    /// Too much is waiting. Nothing was sent for the command.
+    #[error("too many commands are waiting")]
+    Overloaded,
+    /// No writer takes the command now; or nobody knows what became of it, and asking again tells.
+    #[error("the writer cannot take the command now")]
+    Unavailable,
+    /// No answer in time. Asking again, with the same key, tells what became of it.
+    #[error("no answer came in time")]
+    TimedOut,
+}

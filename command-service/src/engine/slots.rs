@@ -1,0 +1,36 @@
+//! Writers by number: all partitions of one topic, then all of the next.
+
+use domain::Command;
+use eventlog::{Topic, TopicPartition, partition_of};
+
+use crate::shop;
+
+/// How many writers there are.
+pub(super) fn slot_count(partitions: i32) -> usize {
+    Topic::ALL.len() * usize::try_from(partitions).unwrap_or(0)
+}
+
+/// The number of a partition's writer.
+pub(super) fn slot_of(partition: TopicPartition, partitions: i32) -> usize {
+    let index = i32::from(partition.topic.index()) * partitions + partition.partition;
+    usize::try_from(index).unwrap_or(usize::MAX)
+}
+
+/// The partition of a writer.
+pub(super) fn partition_at(slot: usize, partitions: i32) -> TopicPartition {
+    let per_topic = usize::try_from(partitions).unwrap_or(1).max(1);
+    let topic = Topic::ALL[slot / per_topic];
+    TopicPartition {
+        topic,
+        partition: i32::try_from(slot % per_topic).unwrap_or(0),
+    }
+}
+
+/// The partition that a command belongs to.
+pub(super) fn partition_for(command: &Command, partitions: i32) -> TopicPartition {
+    let target = shop::target(command);
+    TopicPartition {
+        topic: target.topic,
+        partition: partition_of(target.key.as_bytes(), partitions),
+    }
+}
