@@ -83,31 +83,60 @@ async fn a_reader_that_is_not_ours_reads_every_record() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_refuses_to_start_where_a_schema_is_missing_and_names_the_subject() {
-    let pipeline = Setup::new("missing").deploy().await;
-    let subject = format!("{}.orders.events-shop.orders.v1.OrderPlaced", pipeline.name);
-    let url = format!("{}/subjects/{subject}", components().endpoints().registry_url);
-    for permanent in ["", "?permanent=true"] {
-        let answer = reqwest::Client::new()
-            .delete(format!("{url}{permanent}"))
-            .send()
-            .await
-            .unwrap();
-        assert!(answer.status().is_success(), "{}", answer.status());
-    }
+/// Fails unless each service that uses schemas refuses to start with these words.
+fn refuse_to_start(pipeline: &e2e::Pipeline, words: &[&str]) {
     for service in ["command-service-1", "projector-1"] {
         let error = pipeline
             .services
             .restart(service)
             .expect_err("it does not start")
             .to_string();
-        assert!(error.contains(&subject), "{service} names the subject: {error}");
-        assert!(
-            error.contains("tailwater deploy"),
-            "{service} says what to do: {error}"
-        );
+        for word in words {
+            assert!(error.contains(word), "{service} says {word}: {error}");
+        }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_refuses_to_start_where_a_schema_is_missing_or_another_and_names_the_subject() {
+    let pipeline = Setup::new("missing").deploy().await;
+    let subject = format!("{}.orders.events-shop.orders.v1.OrderExpired", pipeline.name);
+    let registry = components().endpoints().registry_url;
+    let url = format!("{registry}/subjects/{subject}");
+    let client = reqwest::Client::new();
+    for permanent in ["", "?permanent=true"] {
+        let answer = client
+            .delete(format!("{url}{permanent}"))
+            .send()
+            .await
+            .expect("the registry answers");
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+    refuse_to_start(
+        &pipeline,
+        &[&subject, "is not in the schema registry", "tailwater deploy"],
+    );
+
+    let ours = schemas::all()
+        .iter()
+        .find(|def| def.full_name.ends_with(".OrderExpired"))
+        .expect("there is such a schema");
+    let mut other: serde_json::Value = serde_json::from_str(ours.json).expect("a schema is JSON");
+    let field = serde_json::json!({"name": "why", "type": ["null", "string"], "default": null});
+    other["fields"]
+        .as_array_mut()
+        .expect("a record has fields")
+        .push(field);
+    let body = serde_json::json!({"schema": other.to_string()});
+    let answer = client
+        .post(format!("{url}/versions"))
+        .json(&body)
+        .send()
+        .await
+        .expect("the registry answers");
+    assert!(answer.status().is_success(), "{}", answer.status());
+    refuse_to_start(&pipeline, &[&subject, "another schema", "tailwater deploy"]);
+
     let (code, text) = pipeline.tailwater(&["deploy"]);
     assert_eq!(code, 0, "{text}");
     pipeline
