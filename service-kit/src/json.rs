@@ -96,7 +96,7 @@ async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let Some(first) = chunks.next().await.transpose().map_err(broken)? else {
         return Ok(Bytes::new());
     };
-    if declared == Some(first.len() as u64) {
+    if declared == Some(first.len() as u64) && first.len() <= BODY_BYTES_MAX {
         return Ok(first);
     }
     let mut body = BytesMut::from(first);
