@@ -117,12 +117,13 @@ async fn an_order_is_placed_confirmed_paid_and_shipped_and_both_models_show_it()
         )
         .await
         .problem(409, "not-cancellable");
+    // The token names the order's partition only, so a model that has not seen the stock yet may answer meanwhile.
     // Shipping takes from what is on hand and from what is reserved.
     e2e::eventually(
         "the stock has left",
         std::time::Duration::from_secs(20),
         async || {
-            let mug = client.get("/v1/stock/mug", &shipped.token()).await.expect(200);
+            let mug = client.get("/v1/stock/mug", &shipped.token()).await;
             (mug.json["on_hand"] == 4 && mug.json["reserved"] == 0).then_some(())
         },
     )
@@ -205,7 +206,7 @@ async fn what_is_refused_or_cancelled_gives_its_stock_back() {
         .expect(200);
     assert_eq!(cancelled.json["status"], "cancelled");
     e2e::eventually("all stock is back", deadline, async || {
-        let mug = client.get("/v1/stock/mug", &cancelled.token()).await.expect(200);
+        let mug = client.get("/v1/stock/mug", &cancelled.token()).await;
         (mug.json["reserved"] == 0 && mug.json["on_hand"] == 5).then_some(())
     })
     .await;
