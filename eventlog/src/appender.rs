@@ -85,8 +85,9 @@ impl<R: Send + 'static> Appender<R> {
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", timeout_ms.to_string())
             .set("request.timeout.ms", timeout_ms.min(5000).to_string())
-            // Batches form where records wait for the ones in flight; nobody waits for a batch to fill.
-            .set("linger.ms", "0.2")
+            // One request for each partition: a millisecond makes a batch of what would be ten requests, each of which
+            // costs the broker and us more than the wait.
+            .set("linger.ms", "1")
             .set("batch.num.messages", "10000")
             .set("queue.buffering.max.messages", "200000")
             .set("queue.buffering.max.kbytes", "262144")

@@ -36,12 +36,11 @@ impl Follower {
             prefix: prefix.to_owned(),
         };
         let partitions = partition_count(&config, TIMEOUT).context("cannot ask Kafka for its partitions")?;
-        let mut reader = LogReader::new(&config, "tailwater-demo")?;
+        let reader = LogReader::hopping(&config, "tailwater-demo")?;
         let all = Topic::ALL
             .into_iter()
             .flat_map(|topic| (0..partitions).map(move |partition| TopicPartition { topic, partition }));
         let chains: BTreeMap<_, _> = all.map(|at| (at, Chain::from(Checkpoint::BEGINNING))).collect();
-        reader.assign(&chains.keys().map(|at| (*at, 0)).collect::<Vec<_>>())?;
         let mut follower = Self {
             reader,
             codec,
@@ -55,7 +54,8 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Reads up to where the log ends now.
+    /// Reads up to where the log ends now. Fetches nothing in between: a consumer that reads ahead would take its share of
+    /// the machine while the pipeline is measured.
     pub(super) fn catch_up(&mut self) -> anyhow::Result<()> {
         let mut behind: BTreeMap<TopicPartition, i64> = BTreeMap::new();
         for (&at, chain) in &self.chains {
@@ -64,6 +64,15 @@ impl Follower {
                 behind.insert(at, end);
             }
         }
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let from: Vec<_> = self
+            .chains
+            .iter()
+            .map(|(at, chain)| (*at, chain.checkpoint().next_offset))
+            .collect();
+        self.reader.assign(&from)?;
         let mut last = Instant::now();
         while !behind.is_empty() {
             let polled = match self.reader.poll(Duration::from_millis(200)) {
@@ -84,7 +93,7 @@ impl Follower {
                 behind.remove(&at);
             }
         }
-        Ok(())
+        Ok(self.reader.assign(&[])?)
     }
 
     fn take(&mut self, at: TopicPartition, record: &LogRecord) {
