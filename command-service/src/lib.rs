@@ -5,6 +5,7 @@
 //! - [`writer`]: the pure state machine of one partition.
 //! - [`shop`]: the shop as the writer's domain.
 
+mod clock;
 pub mod config;
 pub mod engine;
 pub mod http;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use domain::{Command, Context, OrderCommand, OrderStatus, Refusal, State, Target};
+use domain::{Command, Context, OrderCommand, OrderStatus, Refusal, State};
 use schemas::{Codec, CommandRejected, Event, OrderEvent, StockEvent, Timestamp, Topic, ids};
 use serde::Deserialize;
 use service_kit::Problem;
@@ -238,9 +238,4 @@ impl Domain for Shop {
             .decode(self.topic, value)
             .map_err(|error| poison(&error))
     }
-}
-
-/// Which topic and key a command belongs to.
-pub fn target(command: &Command) -> Target {
-    command.target()
 }

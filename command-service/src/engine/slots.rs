@@ -3,8 +3,6 @@
 use domain::Command;
 use eventlog::{Topic, TopicPartition, partition_of};
 
-use crate::shop;
-
 /// How many writers there are.
 pub(super) fn slot_count(partitions: i32) -> usize {
     Topic::ALL.len() * usize::try_from(partitions).unwrap_or(0)
@@ -28,7 +26,7 @@ pub(super) fn partition_at(slot: usize, partitions: i32) -> TopicPartition {
 
 /// The partition that a command belongs to.
 pub(super) fn partition_for(command: &Command, partitions: i32) -> TopicPartition {
-    let target = shop::target(command);
+    let target = command.target();
     TopicPartition {
         topic: target.topic,
         partition: partition_of(target.key.as_bytes(), partitions),

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use eventlog::{Appender, Fault, LogError, NewRecord, Outcome, Positions, Report, Topic, TopicPartition};
-use schemas::{Codec, Timestamp};
+use schemas::Codec;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ use super::handle::Shared;
 use super::messages::{Answered, Batch, Input, Job, NotAnswered, ReadEnd};
 use super::process_manager::{Half, ProcessManager};
 use super::slots::{partition_at, partition_for, slot_count, slot_of};
+use crate::clock::now;
 use crate::metrics;
 use crate::shop::{Answer, Key, Shop};
 use crate::writer::{Core, Kept, Output};
@@ -342,14 +343,6 @@ fn new_appender(config: &EngineConfig, inputs: &Sender<Input>) -> Result<Appende
         inputs.clone(),
         Input::Report,
     )
-}
-
-/// The time of commands that are our own.
-fn now() -> Timestamp {
-    let micros = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_micros());
-    Timestamp(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
 const _: () = assert!(usize::BITS == 64 && Topic::ALL.len() < 256);

@@ -1,7 +1,7 @@
 //! From a request's headers to a command's frame, from the frame to a writer, from its answer to a response.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use eventlog::Positions;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use schemas::{Timestamp, ids};
+use schemas::ids;
 use serde::Serialize;
 use service_kit::headers::{self, EntityTags, names};
 use service_kit::problem::PROBLEM_JSON;
@@ -18,6 +18,7 @@ use service_kit::{Problem, TraceContext};
 use uuid::Uuid;
 
 use super::Api;
+use crate::clock::now;
 use crate::engine::{Answered, NotAnswered};
 use crate::shop::Answer;
 use crate::writer::{Expected, Request};
@@ -212,12 +213,4 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
-}
-
-/// When a command came in.
-fn now() -> Timestamp {
-    let micros = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_micros());
-    Timestamp(i64::try_from(micros).unwrap_or(i64::MAX))
 }

@@ -47,11 +47,6 @@ impl<D: Domain> Fold<D> {
         self.states.get(key)
     }
 
-    /// Every aggregate.
-    pub fn states(&self) -> impl Iterator<Item = (&D::Key, &D::State)> {
-        self.states.iter()
-    }
-
     /// What is kept of an answered command.
     pub fn kept(&self, id: Uuid) -> Option<&Kept<D::Answer>> {
         self.remembered.get(id)
