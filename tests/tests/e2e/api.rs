@@ -205,6 +205,12 @@ async fn what_is_refused_or_cancelled_gives_its_stock_back() {
         .await
         .expect(200);
     assert_eq!(cancelled.json["status"], "cancelled");
+    // Until its line is answered the reservation may still be on its way, and the stock look as if it were back.
+    e2e::eventually("the reservation is made and given back", deadline, async || {
+        let read = client.get(&path, &cancelled.token()).await.expect(200);
+        (read.json["lines"][0]["reservation"] == "released").then_some(())
+    })
+    .await;
     e2e::eventually("all stock is back", deadline, async || {
         let mug = client.get("/v1/stock/mug", &cancelled.token()).await;
         (mug.json["reserved"] == 0 && mug.json["on_hand"] == 5).then_some(())
