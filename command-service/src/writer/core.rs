@@ -12,8 +12,8 @@ use rustc_hash::FxHashMap;
 use schemas::ids;
 use uuid::Uuid;
 
-use super::domain::{Domain, Request};
-use super::flight::{Ahead, Flight, Flights};
+use super::domain::{Domain, Left, Request};
+use super::flight::{Flight, Flights};
 use super::fold::{Effective, Fold};
 use super::remembered::Kept;
 
@@ -121,7 +121,6 @@ pub struct Core<D: Domain, C> {
     fold: Fold<D>,
     phase: Phase,
     flights: Flights<D>,
-    ahead: Ahead<D>,
     /// What the next record comes after: the link of the last one in flight, else that of the last folded one.
     tail: Link,
     waiting: VecDeque<Request<D::Command>>,
@@ -144,7 +143,6 @@ impl<D: Domain, C> Core<D, C> {
             fold: Fold::new(Checkpoint::BEGINNING),
             phase: Phase::Writing,
             flights: Flights::default(),
-            ahead: Ahead::default(),
             tail: Link::ZERO,
             waiting: VecDeque::new(),
             callers: FxHashMap::default(),
@@ -280,7 +278,7 @@ impl<D: Domain, C> Core<D, C> {
                     break;
                 }
                 if let Some(flight) = self.flights.pop() {
-                    self.confirm(&flight);
+                    self.confirm(flight);
                 }
             }
         }
@@ -292,7 +290,7 @@ impl<D: Domain, C> Core<D, C> {
     }
 
     /// The oldest record in flight lies where the history ends, so it is effective.
-    fn confirm(&mut self, flight: &Flight<D>) {
+    fn confirm(&mut self, flight: Flight<D>) {
         self.fold.chain.advance(flight.record.after, flight.record.link);
         let effective = Effective {
             event: &flight.event,
@@ -300,18 +298,12 @@ impl<D: Domain, C> Core<D, C> {
             command_id: flight.request.id,
             fingerprint: flight.request.fingerprint,
         };
-        let changed = match self.fold.apply(&self.domain, &effective) {
-            Ok(changed) => changed,
-            Err(poison) => return self.stop(self.fold.next_offset() - 1, poison.to_string()),
-        };
+        let changed = self.fold.accept(&self.domain, &effective, flight.leaves);
         self.window = (self.window + 1).min(self.limits.in_flight_max);
-        if let Some(key) = &changed {
-            self.ahead.folded(key);
-        }
         // The answer first: it may end a step of the process manager, which then looks at what the change asks for.
         self.answer(flight.request.id);
         if let Some(key) = changed {
-            self.announce(key, flight.request.traceparent.clone());
+            self.announce(key, flight.request.traceparent);
         }
     }
 
@@ -377,7 +369,6 @@ impl<D: Domain, C> Core<D, C> {
     /// The history is folded. Answers what it holds, appends the rest again.
     fn finish_reading(&mut self) {
         self.phase = Phase::Writing;
-        self.ahead.clear();
         self.tail = self.fold.link();
         let flights = self.flights.take();
         if !flights.is_empty() {
@@ -422,7 +413,7 @@ impl<D: Domain, C> Core<D, C> {
     /// Decides a command on the state that the ones before it will have left, and sends its record.
     fn decide(&mut self, request: Request<D::Command>) {
         let key = self.domain.target(&request.command);
-        let state = self.ahead.state(&key).or_else(|| self.fold.state(&key));
+        let state = self.state_ahead(&key);
         if let Some(answer) = self
             .fold
             .state(&key)
@@ -477,22 +468,34 @@ impl<D: Domain, C> Core<D, C> {
             record.after, self.tail,
             "a record in flight comes after the one before it"
         );
-        if let Some(key) = self.domain.changes(&event) {
-            let folded = self.fold.state(&key);
-            let applied = self
-                .ahead
-                .apply(&self.domain, key.clone(), folded, &event, record.event_id);
-            if let Err(poison) = applied {
+        let leaves = match self.leaves(&event, record.event_id) {
+            Ok(leaves) => leaves,
+            Err(poison) => {
                 self.waiting.push_front(request);
                 return self.stop(self.fold.next_offset(), poison.to_string());
             }
-        }
+        };
         self.tail = record.link;
-        let flight = self.flights.push(request, record, event, self.now_ms);
+        let flight = self.flights.push(request, record, event, leaves, self.now_ms);
         self.out.push_back(Output::Append {
             ticket: flight.ticket,
             record: flight.record.clone(),
         });
+    }
+
+    /// An aggregate as the records in flight will leave it, or else as it is folded.
+    fn state_ahead(&self, key: &D::Key) -> Option<&D::State> {
+        self.flights.state(key).or_else(|| self.fold.state(key))
+    }
+
+    /// What an event will make of its aggregate, if it changes one.
+    fn leaves(&self, event: &D::Event, event_id: Uuid) -> Result<Option<Left<D>>, D::Poison> {
+        let Some(key) = self.domain.changes(event) else {
+            return Ok(None);
+        };
+        let state = self.state_ahead(&key).cloned();
+        let state = self.domain.evolve(state, event, event_id)?;
+        Ok(Some((key, state)))
     }
 
     /// Takes no more commands, and turns those away that wait. What is in flight stays unanswered: nobody knows.

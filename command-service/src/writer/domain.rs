@@ -56,6 +56,9 @@ pub trait Domain {
     fn decode(&self, value: &[u8]) -> Result<Self::Event, Self::Poison>;
 }
 
+/// An aggregate as an event leaves it.
+pub type Left<D> = (<D as Domain>::Key, <D as Domain>::State);
+
 /// The version that a command asks its aggregate to have: `If-Match` (RFC 9110, section 13.1.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Expected {

@@ -1,11 +1,11 @@
-//! Records in flight, and the state that they will leave.
+//! Records in flight, and the states that they will leave.
 
 use std::collections::VecDeque;
 
 use eventlog::{NewRecord, Outcome};
 use rustc_hash::FxHashMap;
 
-use super::domain::{Domain, Request};
+use super::domain::{Domain, Left, Request};
 
 /// A record that was sent and is not known to be effective yet.
 pub(super) struct Flight<D: Domain> {
@@ -13,6 +13,8 @@ pub(super) struct Flight<D: Domain> {
     pub request: Request<D::Command>,
     pub record: NewRecord,
     pub event: D::Event,
+    /// The aggregate that the event changes, as it will leave it.
+    pub leaves: Option<Left<D>>,
     pub sent_at_ms: u64,
     pub report: Option<Outcome>,
 }
@@ -21,6 +23,8 @@ pub(super) struct Flight<D: Domain> {
 pub(super) struct Flights<D: Domain> {
     queue: VecDeque<Flight<D>>,
     next_ticket: usize,
+    /// The ticket of the last record in flight that changes each aggregate.
+    last: FxHashMap<D::Key, usize>,
 }
 
 impl<D: Domain> Default for Flights<D> {
@@ -28,6 +32,7 @@ impl<D: Domain> Default for Flights<D> {
         Self {
             queue: VecDeque::new(),
             next_ticket: 0,
+            last: FxHashMap::default(),
         }
     }
 }
@@ -42,28 +47,46 @@ impl<D: Domain> Flights<D> {
     }
 
     pub fn pop(&mut self) -> Option<Flight<D>> {
-        self.queue.pop_front()
+        let flight = self.queue.pop_front()?;
+        if let Some((key, _)) = &flight.leaves
+            && self.last.get(key) == Some(&flight.ticket)
+        {
+            self.last.remove(key);
+        }
+        Some(flight)
+    }
+
+    /// An aggregate as the records in flight will leave it; none where none of them changes it.
+    pub fn state(&self, key: &D::Key) -> Option<&D::State> {
+        let index = self.last.get(key)?.checked_sub(self.front()?.ticket)?;
+        let (_, state) = self.queue.get(index)?.leaves.as_ref()?;
+        Some(state)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Flight<D>> {
         self.queue.iter()
     }
 
-    /// Takes a record in and returns its ticket.
+    /// Takes a record in.
     pub fn push(
         &mut self,
         request: Request<D::Command>,
         record: NewRecord,
         event: D::Event,
+        leaves: Option<Left<D>>,
         now_ms: u64,
     ) -> &Flight<D> {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        if let Some((key, _)) = &leaves {
+            self.last.insert(key.clone(), ticket);
+        }
         self.queue.push_back(Flight {
             ticket,
             request,
             record,
             event,
+            leaves,
             sent_at_ms: now_ms,
             report: None,
         });
@@ -91,57 +114,7 @@ impl<D: Domain> Flights<D> {
 
     /// Takes all out.
     pub fn take(&mut self) -> VecDeque<Flight<D>> {
+        self.last.clear();
         std::mem::take(&mut self.queue)
-    }
-}
-
-/// The aggregates as the records in flight will have left them.
-pub(super) struct Ahead<D: Domain> {
-    states: FxHashMap<D::Key, (D::State, usize)>,
-}
-
-impl<D: Domain> Default for Ahead<D> {
-    fn default() -> Self {
-        Self {
-            states: FxHashMap::default(),
-        }
-    }
-}
-
-impl<D: Domain> Ahead<D> {
-    pub fn state(&self, key: &D::Key) -> Option<&D::State> {
-        self.states.get(key).map(|(state, _)| state)
-    }
-
-    /// Folds the event of a record that was sent, on what is ahead or else on what is folded.
-    pub fn apply(
-        &mut self,
-        domain: &D,
-        key: D::Key,
-        folded: Option<&D::State>,
-        event: &D::Event,
-        event_id: uuid::Uuid,
-    ) -> Result<(), D::Poison> {
-        let (state, count) = match self.states.remove(&key) {
-            Some((state, count)) => (Some(state), count),
-            None => (folded.cloned(), 0),
-        };
-        let state = domain.evolve(state, event, event_id)?;
-        self.states.insert(key, (state, count + 1));
-        Ok(())
-    }
-
-    /// One record of the aggregate is folded. Where it was the last one in flight, the folded state is the newest.
-    pub fn folded(&mut self, key: &D::Key) {
-        if let Some((_, count)) = self.states.get_mut(key) {
-            *count -= 1;
-            if *count == 0 {
-                self.states.remove(key);
-            }
-        }
-    }
-
-    pub fn clear(&mut self) {
-        self.states.clear();
     }
 }

@@ -4,7 +4,7 @@ use eventlog::{Chain, Checkpoint, Link};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
-use super::domain::Domain;
+use super::domain::{Domain, Left};
 use super::remembered::{Kept, Remembered};
 
 /// What a partition's effective records have made of it.
@@ -58,14 +58,25 @@ impl<D: Domain> Fold<D> {
         domain: &D,
         record: &Effective<'_, D::Event>,
     ) -> Result<Option<D::Key>, D::Poison> {
-        let changed = domain.changes(record.event);
-        let mut after = None;
-        if let Some(key) = &changed {
-            let state = domain.evolve(self.states.remove(key), record.event, record.event_id)?;
-            after = Some(&*self.states.entry(key.clone()).or_insert(state));
-        }
+        let leaves = match domain.changes(record.event) {
+            Some(key) => {
+                let state = domain.evolve(self.states.remove(&key), record.event, record.event_id)?;
+                Some((key, state))
+            }
+            None => None,
+        };
+        Ok(self.accept(domain, record, leaves))
+    }
+
+    /// The same, where what the record makes of its aggregate is known.
+    pub(super) fn accept(
+        &mut self,
+        domain: &D,
+        record: &Effective<'_, D::Event>,
+        leaves: Option<Left<D>>,
+    ) -> Option<D::Key> {
         if !record.command_id.is_nil() {
-            let answer = domain.answer(record.event, after);
+            let answer = domain.answer(record.event, leaves.as_ref().map(|(_, state)| state));
             let kept = Kept {
                 fingerprint: record.fingerprint,
                 answer,
@@ -74,6 +85,9 @@ impl<D: Domain> Fold<D> {
             self.remembered
                 .insert(record.command_id, kept, domain.occurred_at(record.event));
         }
-        Ok(changed)
+        leaves.map(|(key, state)| {
+            self.states.insert(key.clone(), state);
+            key
+        })
     }
 }
