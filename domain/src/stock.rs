@@ -25,7 +25,7 @@ pub type ReservationKey = (Uuid, i32);
 /// The folded state of the stock of a SKU.
 ///
 /// The open reservations are in a persistent map, so that a clone of a hot SKU with 100,000 of them costs nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stock {
     /// How many events made it.
     pub sequence: u64,
@@ -35,6 +35,22 @@ pub struct Stock {
     pub reserved: i64,
     /// The open reservations and their quantities; their sum is `reserved`.
     pub reservations: HashTrieMapSync<ReservationKey, i64>,
+}
+
+/// Children of a node of the map of reservations. Each change copies the nodes on the way to it, so small nodes beat few
+/// levels.
+const DEGREE: u8 = 8;
+
+impl Default for Stock {
+    /// Nothing was ever received.
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            on_hand: 0,
+            reserved: 0,
+            reservations: HashTrieMapSync::new_sync_with_degree(DEGREE),
+        }
+    }
 }
 
 impl Stock {
