@@ -166,9 +166,9 @@ impl Command {
     /// The command as JSON with sorted keys and no spaces: the body that the fingerprint of a command of our own is
     /// made over.
     pub fn canonical_json(&self) -> String {
-        let mut text = String::new();
+        let mut text = Vec::with_capacity(160);
         write_sorted(&serde_json::to_value(self).unwrap_or(Value::Null), &mut text);
-        text
+        String::from_utf8(text).unwrap_or_default()
     }
 }
 
@@ -216,32 +216,37 @@ impl From<StockCommand> for Command {
 }
 
 /// Sorts by itself, whatever order the JSON library was built to keep.
-fn write_sorted(value: &Value, text: &mut String) {
+fn write_sorted(value: &Value, text: &mut Vec<u8>) {
     match value {
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by_key(|(name, _)| *name);
-            text.push('{');
+            fields.sort_unstable_by_key(|(name, _)| *name);
+            text.push(b'{');
             for (index, (name, value)) in fields.into_iter().enumerate() {
                 if index > 0 {
-                    text.push(',');
+                    text.push(b',');
                 }
-                text.push_str(&Value::from(name.as_str()).to_string());
-                text.push(':');
+                write_scalar(name, text);
+                text.push(b':');
                 write_sorted(value, text);
             }
-            text.push('}');
+            text.push(b'}');
         }
         Value::Array(items) => {
-            text.push('[');
+            text.push(b'[');
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
-                    text.push(',');
+                    text.push(b',');
                 }
                 write_sorted(item, text);
             }
-            text.push(']');
+            text.push(b']');
         }
-        scalar => text.push_str(&scalar.to_string()),
+        scalar => write_scalar(scalar, text),
     }
+}
+
+fn write_scalar<T: Serialize + ?Sized>(scalar: &T, text: &mut Vec<u8>) {
+    // Neither a string nor a number nor memory can refuse to be written.
+    let _ = serde_json::to_writer(text, scalar);
 }
