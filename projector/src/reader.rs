@@ -19,6 +19,10 @@ use crate::step::{Chunk, Effect, Step};
 const POLL: Duration = Duration::from_millis(100);
 const CHUNK_STEPS_MAX: usize = 1_000;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// A chunk of so many records, below a full one, is followed by a pause: under load, fetches and commits are then fewer and
+/// larger, and each costs Kafka and the store more than the records in it. Neither a quiet log nor a backlog waits.
+const BUSY_STEPS: std::ops::Range<usize> = 48..CHUNK_STEPS_MAX;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Void records are logged at most this often.
 const VOID_LOG_EVERY: Duration = Duration::from_mins(1);
 const TROUBLE_LOG_EVERY: Duration = Duration::from_secs(10);
@@ -82,8 +86,12 @@ impl Reader {
     fn run(&mut self, sink: &Sender<Result<Chunk, LogError>>) -> Result<(), LogError> {
         while !sink.is_closed() {
             let chunk = self.read()?;
+            let busy = BUSY_STEPS.contains(&chunk.steps.len());
             if !chunk.steps.is_empty() && sink.blocking_send(Ok(chunk)).is_err() {
                 break;
+            }
+            if busy {
+                std::thread::sleep(BUSY_PAUSE);
             }
         }
         Ok(())
