@@ -20,22 +20,23 @@ pub fn apply_stock(
         StockEvent::Released(event) => (0, negative(event.quantity)?),
         StockEvent::Shipped(event) => (negative(event.quantity)?, negative(event.quantity)?),
     };
-    let (view, known) = match (stock.as_ref(), event) {
-        (Some(stock), _) => (stock.view.clone(), Some(&stock.causes)),
-        (None, StockEvent::Received(event)) => (StockView::new(event.sku.clone(), 0, 0, 0), None),
+    let (before, sequence) = match (stock.as_ref(), event) {
+        (Some(Stock { view, .. }), _) => ((view.on_hand, view.reserved), view.sequence),
+        (None, StockEvent::Received(_)) => ((0, 0), 0),
         (None, _) => return Err(Misfit::Missing),
     };
-    let on_hand = view.on_hand.checked_add(on_hand).ok_or(Misfit::OutOfRange)?;
-    let reserved = view.reserved.checked_add(reserved).ok_or(Misfit::OutOfRange)?;
+    let on_hand = before.0.checked_add(on_hand).ok_or(Misfit::OutOfRange)?;
+    let reserved = before.1.checked_add(reserved).ok_or(Misfit::OutOfRange)?;
     if reserved < 0 || on_hand < reserved {
         return Err(Misfit::OutOfRange);
     }
-    let mut all = known.cloned().unwrap_or_default();
-    all.merge(causes);
-    *stock = Some(Stock {
-        view: StockView::new(view.sku, on_hand, reserved, view.sequence + 1),
-        causes: all,
+    let stock = stock.get_or_insert_with(|| Stock {
+        view: StockView::new(event.sku().unwrap_or_default().to_owned(), 0, 0, 0),
+        causes: Positions::default(),
     });
+    let sku = std::mem::take(&mut stock.view.sku);
+    stock.view = StockView::new(sku, on_hand, reserved, sequence + 1);
+    stock.causes.merge(causes);
     Ok(true)
 }
 
