@@ -9,6 +9,7 @@ mod report;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,32 +25,41 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs it; exit code 1 where anything differs.
 pub async fn run(places: &Places, wait_s: u64, json: bool) -> anyhow::Result<ExitCode> {
     let partitions = topics::partition_count(&places.log, TIMEOUT)?;
-    let codec = registry::load_codec(places.registry.url.expose(), &places.log.prefix, None).await?;
+    let codec = Arc::new(registry::load_codec(places.registry.url.expose(), &places.log.prefix, None).await?);
     let ends = ends(places, partitions)?;
     let deadline = Instant::now() + Duration::from_secs(wait_s);
-    let postgres = settled(&ends, deadline, || {
-        snapshot::of_postgres(places.database.url.expose())
-    })
-    .await
-    .context("Postgres cannot be read")?;
-    let redis = settled(&ends, deadline, || {
-        snapshot::of_redis(places.redis.url.expose(), &places.redis.prefix, partitions)
-    })
-    .await
-    .context("Redis cannot be read")?;
+    // The log up to where it ends now, and each model, beside each other; a model that stands elsewhere is compared with
+    // a fold of its own.
+    let whole = tokio::task::spawn_blocking({
+        let (log, codec, ends) = (places.log.clone(), Arc::clone(&codec), ends.clone());
+        move || fold::fold(&log, &codec, &ends)
+    });
+    let postgres = tokio::spawn({
+        let (ends, database_url) = (ends.clone(), places.database.url.clone());
+        async move { settled(&ends, deadline, || snapshot::of_postgres(database_url.expose())).await }
+    });
+    let redis = tokio::spawn({
+        let (ends, redis) = (ends.clone(), places.redis.clone());
+        async move {
+            settled(&ends, deadline, || {
+                snapshot::of_redis(redis.url.expose(), &redis.prefix, partitions)
+            })
+            .await
+        }
+    });
+    let postgres = postgres.await?.context("Postgres cannot be read")?;
+    let redis = redis.await?.context("Redis cannot be read")?;
     let mut report = Report::default();
-    // Two models that stand at the same positions are compared with the same fold.
-    let mut folded: Option<(BTreeMap<TopicPartition, i64>, Folded)> = None;
+    let mut folded = (ends.clone(), whole.await??);
     for (name, model) in [("postgres", &postgres), ("redis", &redis)] {
         let reach = reach(&ends, model);
-        let fold = match folded.take() {
-            Some((reached, fold)) if reached == reach => fold,
-            _ => fold::fold(&places.log, &codec, &reach)?,
-        };
-        report.models.push((name, examine(&fold, model, &ends)));
-        folded = Some((reach, fold));
+        if reach != folded.0 {
+            let fold = fold::fold(&places.log, &codec, &reach)?;
+            folded = (reach, fold);
+        }
+        report.models.push((name, examine(&folded.1, model, &ends)));
     }
-    report.log = folded.map(|(_, fold)| fold.into());
+    report.log = Some(folded.1.into());
     report.print(json)?;
     Ok(if report.is_clean() {
         ExitCode::SUCCESS
