@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use domain::{Command, Context, OrderCommand, OrderStatus, Refusal, State};
-use schemas::{Codec, CommandRejected, Event, OrderEvent, StockEvent, Timestamp, Topic, ids};
+use eventlog::{LogId, Positions};
+use schemas::{Barrier, Codec, CommandRejected, Event, OrderEvent, StockEvent, Timestamp, Topic, ids};
 use serde::Deserialize;
 use service_kit::Problem;
 use uuid::Uuid;
@@ -16,12 +17,13 @@ use crate::writer::{Domain, Expected, Request};
 pub struct Shop {
     topic: Topic,
     codec: Arc<Codec>,
+    log_id: LogId,
 }
 
 impl Shop {
-    /// The shop on the partitions of a topic.
-    pub const fn new(topic: Topic, codec: Arc<Codec>) -> Self {
-        Self { topic, codec }
+    /// The shop on the partitions of a log's topic.
+    pub const fn new(topic: Topic, codec: Arc<Codec>, log_id: LogId) -> Self {
+        Self { topic, codec, log_id }
     }
 }
 
@@ -219,6 +221,18 @@ impl Domain for Shop {
 
     fn has_work(&self, state: &State) -> bool {
         state.as_order().is_some_and(|order| order.steps_left() > 0)
+    }
+
+    fn barrier(&self, at: Timestamp) -> Event {
+        let barrier = Barrier { occurred_at: at };
+        match self.topic {
+            Topic::Orders => Event::Order(OrderEvent::Barrier(barrier)),
+            Topic::Stock => Event::Stock(StockEvent::Barrier(barrier)),
+        }
+    }
+
+    fn no_causes(&self) -> Vec<u8> {
+        Positions::new().encode(self.log_id)
     }
 
     fn occurred_at(&self, event: &Event) -> Timestamp {

@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+#[cfg(feature = "seeded-bugs")]
+use crate::bugs::Bug;
 use crate::link::{Link, Linked};
 use crate::positions::Positions;
 use crate::record::{Envelope, LogRecord};
@@ -80,12 +82,42 @@ impl Fault {
 #[derive(Clone, Debug)]
 pub struct Chain {
     checkpoint: Checkpoint,
+    /// For [`Bug::CheckpointLastRecord`].
+    #[cfg(feature = "seeded-bugs")]
+    last_void: Option<(i64, Link)>,
 }
 
 impl Chain {
     /// Goes on from a checkpoint.
     pub const fn from(checkpoint: Checkpoint) -> Self {
-        Self { checkpoint }
+        Self {
+            checkpoint,
+            #[cfg(feature = "seeded-bugs")]
+            last_void: None,
+        }
+    }
+
+    /// What a checkpoint is to hold.
+    #[cfg(not(feature = "seeded-bugs"))]
+    pub const fn to_save(&self) -> Checkpoint {
+        self.checkpoint
+    }
+
+    /// What a checkpoint is to hold; with [`Bug::CheckpointLastRecord`], what it must not.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn to_save(&self) -> Checkpoint {
+        match self.last_void {
+            Some((last_offset, link))
+                if Bug::CheckpointLastRecord.is_in() && last_offset > self.checkpoint.last_offset =>
+            {
+                Checkpoint {
+                    last_offset,
+                    link,
+                    ..self.checkpoint
+                }
+            }
+            _ => self.checkpoint,
+        }
     }
 
     /// Where the reader stands.
@@ -106,8 +138,23 @@ impl Chain {
                 self.checkpoint.link = envelope.link;
                 Verdict::Effective(envelope)
             }
-            Err(fault) => Verdict::Void(fault),
+            Err(fault) => {
+                #[cfg(feature = "seeded-bugs")]
+                if let Some(link) = record.headers.link.one() {
+                    self.last_void = Some((record.offset, Link(*link)));
+                    if Bug::LastLinkFromVoid.is_in() {
+                        self.checkpoint.link = Link(*link);
+                    }
+                }
+                Verdict::Void(fault)
+            }
         }
+    }
+
+    /// Moves on over records that were not read: a mistake that `Bug::JumpOverGap` makes.
+    #[doc(hidden)]
+    pub const fn jump(&mut self, next_offset: i64) {
+        self.checkpoint.next_offset = next_offset;
     }
 
     /// Moves on over a record of our own that is known to be effective: its offset is `next_offset` and it comes after the

@@ -4,10 +4,12 @@
 //! - [`Positions`] says how far something has come over the partitions; [`TokenKey`] seals it into a `Consistency-Token`.
 //! - [`LogReader`] and [`Appender`] are the two ways to and from Kafka; [`topics`] and [`registry`] look after
 //!   the topics and the schema ids.
+//! - [`bugs`] are mistakes that the simulation puts in to show that it finds them.
 //!
 //! What it deliberately does not do: decide commands (crate `command-service`), fold events (`domain`, `read-model`).
 
 mod appender;
+pub mod bugs;
 mod chain;
 mod config;
 mod error;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::bugs::Bug;
+
 /// First 16 bytes of a SHA-256 over a record's content and the link before it. Equal links mean equal histories.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -31,13 +33,19 @@ impl Link {
     /// The link of a record. The layout is frozen by `schemas/vectors.json`.
     pub fn of(record: &Linked<'_>) -> Self {
         let mut hash = Sha256::new();
-        hash.update(record.after.0);
-        hash.update(record.event_id.as_bytes());
-        hash.update(record.command);
+        if !Bug::LinkWithoutAfter.is_in() {
+            hash.update(record.after.0);
+        }
+        if !Bug::LinkWithoutCommand.is_in() {
+            hash.update(record.event_id.as_bytes());
+            hash.update(record.command);
+        }
         hash_sized(&mut hash, record.key);
         hash_sized(&mut hash, record.causes);
         hash_sized(&mut hash, record.source.map_or(&[][..], |source| &source[..]));
-        hash.update(record.value);
+        if !Bug::LinkWithoutValue.is_in() {
+            hash.update(record.value);
+        }
         let digest = hash.finalize();
         let mut link = [0; 16];
         link.copy_from_slice(&digest[..16]);

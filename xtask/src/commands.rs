@@ -1,8 +1,8 @@
-//! The small commands: `down`, `status`, `logs`, `reset`, `images`.
+//! The small commands: `down`, `status`, `logs`, `reset`, `sim`, `images`.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -15,10 +15,17 @@ use devstack::process::{Processes, State};
 use devstack::step::Progress;
 use devstack::{engine, images, stack};
 
+use crate::build::{self, Profile};
 use crate::up::root;
 
 /// Logs are read in pieces of this size.
 const PIECE_BYTES: usize = 64 * 1024;
+
+/// The simulation, on the build that the tests use.
+pub(crate) fn sim(args: &[String]) -> Result<ExitCode> {
+    let binaries = build::all(Profile::Dev)?;
+    build::hand_over(Command::new(binaries.join("sim")).args(args))
+}
 
 pub(crate) fn down() -> Result<ExitCode> {
     let _alone = Layout::create(&root())?.lock("xtask", Progress::Stderr)?;

@@ -1,4 +1,4 @@
-//! Set-up and developer commands: `cargo xtask up`, `down`, `status`, `logs`, `reset`, `demo`, `test`, `images`.
+//! Set-up and developer commands: `cargo xtask up`, `down`, `status`, `logs`, `reset`, `demo`, `test`, `sim`, `images`.
 //!
 //! Thin: what starts and stops components is in `devstack`. It must build with a C compiler and nothing else, so that
 //! the first command on a fresh machine can install the rest.
@@ -47,6 +47,12 @@ enum Command {
     },
     /// Run every test there is.
     Test,
+    /// Run the writer under faults from many seeds, or show which seed finds each known mistake.
+    Sim {
+        /// Passed on to the simulation: --seeds N, --from SEED, --bugs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the container images of the components from Debian's packages.
     Images,
 }
@@ -89,6 +95,7 @@ fn main() -> ExitCode {
         Command::Reset => commands::reset(),
         Command::Demo { args } => up::demo(&args),
         Command::Test => tests::test(),
+        Command::Sim { args } => commands::sim(&args),
         Command::Images => commands::images(),
     };
     outcome.unwrap_or_else(|error| {

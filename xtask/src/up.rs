@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use devstack::install::{components_folder, ensure};
 use devstack::layout::{Layout, workspace};
 use devstack::pins::pins;
@@ -76,13 +76,9 @@ pub(crate) fn up(counts: Counts, brokers: Option<usize>, build: bool) -> Result<
 /// `up`, then the demonstration with its own exit code; the pipeline stays.
 pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
     let pipeline = up(Counts::default(), None, true)?;
-    let status = Command::new(pipeline.binaries.join("demo"))
-        .args(args)
-        .envs(pipeline.services.env())
-        .status()
-        .context("cannot start the demonstration")?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+    build::hand_over(
+        Command::new(pipeline.binaries.join("demo"))
+            .args(args)
+            .envs(pipeline.services.env()),
+    )
 }

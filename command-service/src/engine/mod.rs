@@ -53,6 +53,7 @@ impl EngineConfig {
                 in_flight_max: 2_000,
                 waiting_max: 50_000,
                 doubt_after_ms: 10_000,
+                barrier_every_ms: 5,
             },
             append_timeout_ms: 3_000,
             clients_max: 4_096,

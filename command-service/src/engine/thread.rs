@@ -79,7 +79,7 @@ impl Writers {
         let slots = (0..slot_count(config.partitions))
             .map(|slot| {
                 let partition = partition_at(slot, config.partitions);
-                let shop = Shop::new(partition.topic, Arc::clone(codec));
+                let shop = Shop::new(partition.topic, Arc::clone(codec), config.log_id);
                 let core = Core::new(shop, config.limits);
                 Slot {
                     partition,
@@ -234,6 +234,8 @@ impl Writers {
                     kept,
                     replayed,
                 } => self.answer(slot, caller, kept, replayed),
+                // Nobody asks for a proof yet.
+                Output::Proven { .. } => {}
                 Output::Mismatch { caller } => self.turn_away(caller, NotAnswered::Mismatch),
                 Output::Unavailable { caller } => self.turn_away(caller, NotAnswered::Unavailable),
                 Output::Changed { key, traceparent } => self.changed(slot, &key, traceparent.as_ref()),

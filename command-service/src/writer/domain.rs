@@ -46,6 +46,10 @@ pub trait Domain {
     fn replay(&self, state: &Self::State, request: &Request<Self::Command>) -> Option<Self::Answer>;
     /// Whether the process manager has something to do for the aggregate.
     fn has_work(&self, state: &Self::State) -> bool;
+    /// An event that changes nothing, for [`super::Core::prove`].
+    fn barrier(&self, at: Timestamp) -> Self::Event;
+    /// `tw_causes` of a record that depends on nothing.
+    fn no_causes(&self) -> Vec<u8>;
     /// When the event was decided.
     fn occurred_at(&self, event: &Self::Event) -> Timestamp;
     /// The full name of the event's record.

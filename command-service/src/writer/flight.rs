@@ -7,27 +7,35 @@ use rustc_hash::FxHashMap;
 
 use super::domain::{Domain, Left, Request};
 
-/// A record that was sent and is not known to be effective yet.
-pub(super) struct Flight<D: Domain> {
-    pub ticket: usize,
-    pub request: Request<D::Command>,
+/// What was sent.
+pub(super) struct Sent<D: Domain, C> {
+    /// The command that the record answers; none for a barrier.
+    pub request: Option<Request<D::Command>>,
     pub record: NewRecord,
     pub event: D::Event,
     /// The aggregate that the event changes, as it will leave it.
     pub leaves: Option<Left<D>>,
+    /// Who asked for a proof of the history before it was sent.
+    pub proves: Vec<C>,
+}
+
+/// A record that was sent and is not known to be effective yet.
+pub(super) struct Flight<D: Domain, C> {
+    pub ticket: usize,
+    pub sent: Sent<D, C>,
     pub sent_at_ms: u64,
     pub report: Option<Outcome>,
 }
 
 /// The records in flight, in the order of sending, with consecutive tickets.
-pub(super) struct Flights<D: Domain> {
-    queue: VecDeque<Flight<D>>,
+pub(super) struct Flights<D: Domain, C> {
+    queue: VecDeque<Flight<D, C>>,
     next_ticket: usize,
     /// The ticket of the last record in flight that changes each aggregate.
     last: FxHashMap<D::Key, usize>,
 }
 
-impl<D: Domain> Default for Flights<D> {
+impl<D: Domain, C> Default for Flights<D, C> {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
@@ -37,18 +45,18 @@ impl<D: Domain> Default for Flights<D> {
     }
 }
 
-impl<D: Domain> Flights<D> {
+impl<D: Domain, C> Flights<D, C> {
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    pub fn front(&self) -> Option<&Flight<D>> {
+    pub fn front(&self) -> Option<&Flight<D, C>> {
         self.queue.front()
     }
 
-    pub fn pop(&mut self) -> Option<Flight<D>> {
+    pub fn pop(&mut self) -> Option<Flight<D, C>> {
         let flight = self.queue.pop_front()?;
-        if let Some((key, _)) = &flight.leaves
+        if let Some((key, _)) = &flight.sent.leaves
             && self.last.get(key) == Some(&flight.ticket)
         {
             self.last.remove(key);
@@ -59,34 +67,24 @@ impl<D: Domain> Flights<D> {
     /// An aggregate as the records in flight will leave it; none where none of them changes it.
     pub fn state(&self, key: &D::Key) -> Option<&D::State> {
         let index = self.last.get(key)?.checked_sub(self.front()?.ticket)?;
-        let (_, state) = self.queue.get(index)?.leaves.as_ref()?;
+        let (_, state) = self.queue.get(index)?.sent.leaves.as_ref()?;
         Some(state)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Flight<D>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Flight<D, C>> {
         self.queue.iter()
     }
 
     /// Takes a record in.
-    pub fn push(
-        &mut self,
-        request: Request<D::Command>,
-        record: NewRecord,
-        event: D::Event,
-        leaves: Option<Left<D>>,
-        now_ms: u64,
-    ) -> &Flight<D> {
+    pub fn push(&mut self, sent: Sent<D, C>, now_ms: u64) -> &Flight<D, C> {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        if let Some((key, _)) = &leaves {
+        if let Some((key, _)) = &sent.leaves {
             self.last.insert(key.clone(), ticket);
         }
         self.queue.push_back(Flight {
             ticket,
-            request,
-            record,
-            event,
-            leaves,
+            sent,
             sent_at_ms: now_ms,
             report: None,
         });
@@ -113,7 +111,7 @@ impl<D: Domain> Flights<D> {
     }
 
     /// Takes all out.
-    pub fn take(&mut self) -> VecDeque<Flight<D>> {
+    pub fn take(&mut self) -> VecDeque<Flight<D, C>> {
         self.last.clear();
         std::mem::take(&mut self.queue)
     }

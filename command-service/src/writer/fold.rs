@@ -1,5 +1,6 @@
 //! The effective history of a partition, folded: aggregates, and the commands that were answered.
 
+use eventlog::bugs::Bug;
 use eventlog::{Chain, Checkpoint, Link};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
@@ -23,6 +24,17 @@ pub(super) struct Effective<'a, E> {
     pub fingerprint: [u8; 16],
 }
 
+impl<D: Domain> Clone for Fold<D> {
+    /// As cheap as the aggregates are to clone.
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            states: self.states.clone(),
+            remembered: self.remembered.clone(),
+        }
+    }
+}
+
 impl<D: Domain> Fold<D> {
     pub(super) fn new(checkpoint: Checkpoint) -> Self {
         Self {
@@ -30,6 +42,22 @@ impl<D: Domain> Fold<D> {
             states: FxHashMap::default(),
             remembered: Remembered::default(),
         }
+    }
+
+    /// Where it stands in the log.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.chain.checkpoint()
+    }
+
+    /// The fold as a checkpoint keeps it: right behind the last effective record, as the link vouches for nothing after it.
+    #[must_use]
+    pub fn as_saved(mut self) -> Self {
+        let checkpoint = self.chain.to_save();
+        self.chain = Chain::from(Checkpoint {
+            next_offset: checkpoint.last_offset + 1,
+            ..checkpoint
+        });
+        self
     }
 
     /// The first offset that is not folded.
@@ -45,6 +73,11 @@ impl<D: Domain> Fold<D> {
     /// An aggregate.
     pub fn state(&self, key: &D::Key) -> Option<&D::State> {
         self.states.get(key)
+    }
+
+    /// All aggregates.
+    pub fn states(&self) -> impl Iterator<Item = (&D::Key, &D::State)> {
+        self.states.iter()
     }
 
     /// What is kept of an answered command.
@@ -75,7 +108,8 @@ impl<D: Domain> Fold<D> {
         record: &Effective<'_, D::Event>,
         leaves: Option<Left<D>>,
     ) -> Option<D::Key> {
-        if !record.command_id.is_nil() {
+        let forgotten = Bug::ForgetRejections.is_in() && leaves.is_none();
+        if !record.command_id.is_nil() && !forgotten {
             let answer = domain.answer(record.event, leaves.as_ref().map(|(_, state)| state));
             let kept = Kept {
                 fingerprint: record.fingerprint,

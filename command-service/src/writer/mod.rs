@@ -5,18 +5,23 @@
 //! ([`Output`]). Threads, Kafka and HTTP are around it: see `engine`.
 //!
 //! - [`fold`]: the effective history of the partition, and the commands that it remembers.
-//! - [`core`]: deciding ahead of the history, chaining, and what to do when something else happened.
+//! - [`core`]: what a writer holds and what comes in; `deciding` is what it decides ahead of the history, chains and sends,
+//!   `settling` what becomes of it, and what to do when something else happened.
 //! - [`domain`]: what the engine asks of a domain.
 
 pub mod core;
+mod deciding;
 pub mod domain;
 mod flight;
 pub mod fold;
+mod output;
 mod remembered;
+mod settling;
 #[cfg(test)]
 mod tests;
 
-pub use core::{Core, Limits, Output, Upto};
+pub use core::Core;
 pub use domain::{Domain, Expected, Request};
 pub use fold::Fold;
+pub use output::{Limits, Output, Upto};
 pub use remembered::Kept;

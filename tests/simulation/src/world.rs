@@ -1,0 +1,666 @@
+//! Writers, a log, clients, and everything that can go wrong between them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use command_service::writer::{Core, Expected, Fold, Limits, Output, Request, Upto};
+use eventlog::{NewRecord, Outcome};
+use schemas::Timestamp;
+use uuid::Uuid;
+
+use crate::Violation;
+use crate::board::{Board, Boards, CLOCK, Command, Wish};
+use crate::choices::Choices;
+use crate::truth::Truth;
+
+/// Small bounds, so that they are met.
+const LIMITS: Limits = Limits {
+    in_flight_max: 4,
+    waiting_max: 6,
+    doubt_after_ms: 60,
+    barrier_every_ms: 5,
+};
+
+/// Milliseconds of one unit of the domain's time: coarse, so that different commands make equal values.
+const UNIT_MS: u64 = 20;
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    /// A client, by its number, and which of its attempts.
+    Client(usize, usize),
+    /// A strong read, by its number.
+    Strong(usize),
+}
+
+/// What is under way between a writer and the log.
+#[derive(Debug)]
+enum Wire {
+    Append { ticket: usize, record: NewRecord },
+    Report { ticket: usize, outcome: Outcome },
+    Read { generation: u64, from: i64, upto: Upto },
+}
+
+struct Node {
+    core: Core<Boards, Caller>,
+    generation: u64,
+    wire: VecDeque<Wire>,
+    /// What it would start from.
+    saved: Option<Fold<Boards>>,
+    /// How far its clock is off, in units.
+    skew: i64,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// Nobody knows.
+    Open,
+    /// Told that nothing was done.
+    NotTaken,
+}
+
+struct Client {
+    id: Uuid,
+    fingerprint: [u8; 16],
+    command: Command,
+    attempts: Vec<Attempt>,
+    /// Answered, or told that its key was used with another request.
+    done: bool,
+    /// It was told each time that nothing was done, and went away.
+    gone: bool,
+}
+
+struct Strong {
+    /// What was acknowledged before it began lies below this offset.
+    from: i64,
+    proven: bool,
+}
+
+/// A request on its way to a writer.
+struct Mail {
+    writer: usize,
+    client: usize,
+}
+
+/// How often something worth seeing happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Records that landed.
+    pub records: u64,
+    /// Records that are void.
+    pub void: u64,
+    /// Answers given, repeated ones included.
+    pub answers: u64,
+    /// Zombies that landed and count.
+    pub zombies_effective: u64,
+    /// Zombies that landed and are void.
+    pub zombies_void: u64,
+    /// Crashes.
+    pub crashes: u64,
+    /// Starts from a checkpoint.
+    pub resumed: u64,
+    /// Strong reads that were proven.
+    pub proven: u64,
+    /// Requests that were told that their key was used with another request.
+    pub mismatches: u64,
+    /// Requests that were turned away.
+    pub turned_away: u64,
+}
+
+impl std::ops::AddAssign for Seen {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.void += other.void;
+        self.answers += other.answers;
+        self.zombies_effective += other.zombies_effective;
+        self.zombies_void += other.zombies_void;
+        self.crashes += other.crashes;
+        self.resumed += other.resumed;
+        self.proven += other.proven;
+        self.mismatches += other.mismatches;
+        self.turned_away += other.turned_away;
+    }
+}
+
+/// The whole of it.
+pub struct World {
+    truth: Truth,
+    nodes: Vec<Node>,
+    clients: Vec<Client>,
+    commands: BTreeMap<Uuid, Command>,
+    strong: Vec<Strong>,
+    mail: Vec<Mail>,
+    /// Records of which nobody knows, and which may land any time.
+    zombies: Vec<NewRecord>,
+    /// What is acknowledged lies below this offset.
+    acknowledged: i64,
+    now_ms: u64,
+    faults: bool,
+    /// What happened, how often.
+    pub seen: Seen,
+    /// What happened, line by line, where somebody asked for it.
+    pub trace: Option<Vec<String>>,
+}
+
+impl World {
+    /// Two to four writers, and clients that want something of two boards.
+    pub fn new(choices: &mut Choices, traced: bool) -> Self {
+        let mut world = Self {
+            truth: Truth::default(),
+            nodes: Vec::new(),
+            clients: Vec::new(),
+            commands: BTreeMap::new(),
+            strong: Vec::new(),
+            mail: Vec::new(),
+            zombies: Vec::new(),
+            acknowledged: 0,
+            now_ms: 0,
+            faults: true,
+            seen: Seen::default(),
+            trace: traced.then(Vec::new),
+        };
+        for _ in 0..2 + choices.below(3) {
+            world.nodes.push(Node {
+                core: Core::new(Boards, LIMITS),
+                generation: 0,
+                wire: VecDeque::new(),
+                saved: None,
+                skew: i64::from(choices.below(5)) - 2,
+            });
+        }
+        let mut posts: Vec<Uuid> = Vec::new();
+        for number in 0..3 + choices.below(14) {
+            let id = Uuid::from_u64_pair(1, u64::from(number) + 1);
+            let wish = match choices.below(8) {
+                4 | 5 if !posts.is_empty() => Wish::Reply(posts[choices.index(posts.len())]),
+                6 => Wish::Pay,
+                7 => Wish::Expire,
+                _ => Wish::Post,
+            };
+            if wish == Wish::Post {
+                posts.push(id);
+            }
+            let board = u8::try_from(choices.below(2)).unwrap_or(0);
+            let command = Command { board, wish };
+            world.commands.insert(id, command);
+            // Some keys are used for two requests.
+            for fingerprint in 0..=u8::from(choices.one_in(6)) {
+                world.clients.push(Client {
+                    id,
+                    fingerprint: [fingerprint; 16],
+                    command,
+                    attempts: Vec::new(),
+                    done: false,
+                    gone: false,
+                });
+            }
+        }
+        for node in 0..world.nodes.len() {
+            // A writer that has just begun answers nobody.
+            let _ = world.collect(node);
+        }
+        world
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        let now_ms = self.now_ms;
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{now_ms:>5} ms  {}", line()));
+        }
+    }
+
+    /// One thing happens.
+    pub fn step(&mut self, choices: &mut Choices) -> Result<(), Violation> {
+        match choices.below(20) {
+            0..=9 => {
+                let node = choices.index(self.nodes.len());
+                self.work(node, choices)
+            }
+            10..=12 => self.ask(choices),
+            13 => self.ask_strong(choices),
+            14 => self.deliver(choices),
+            15 => self.land_zombie(choices),
+            16 | 17 => {
+                let passed = 1 + u64::from(choices.below(30));
+                self.tick(passed)
+            }
+            18 => {
+                let node = choices.index(self.nodes.len());
+                self.save(node);
+                Ok(())
+            }
+            _ if choices.one_in(4) => self.crash(choices),
+            _ => Ok(()),
+        }
+    }
+
+    /// The faults are over: everybody who has no answer asks until there is one.
+    pub fn heal(&mut self) -> Result<(), Violation> {
+        self.faults = false;
+        let mut none = Choices::of_tape(Vec::new());
+        for round in 0..1_200_usize {
+            let open: Vec<usize> = (0..self.clients.len())
+                .filter(|client| !self.clients[*client].done && !self.clients[*client].gone)
+                .collect();
+            if open.is_empty() && self.strong.iter().all(|strong| strong.proven) {
+                return self.agree();
+            }
+            // In the beginning they ask anybody, later the same one.
+            if round % 8 == 0 {
+                for client in open {
+                    let writer = if round < 400 {
+                        (round / 8 + client) % self.nodes.len()
+                    } else {
+                        0
+                    };
+                    self.submit(writer, client)?;
+                }
+                self.retry_strong()?;
+            }
+            for node in 0..self.nodes.len() {
+                for _ in 0..4 {
+                    self.work(node, &mut none)?;
+                }
+            }
+            self.tick(10)?;
+        }
+        Err(Violation::NoAnswer)
+    }
+
+    /// A strong read that died with its writer is begun again.
+    fn retry_strong(&mut self) -> Result<(), Violation> {
+        for number in 0..self.strong.len() {
+            if !self.strong[number].proven {
+                let at = self.clock(0);
+                self.nodes[0].core.prove(Timestamp(at), Caller::Strong(number));
+            }
+        }
+        self.collect(0)
+    }
+
+    fn clock(&self, node: usize) -> i64 {
+        i64::try_from(self.now_ms / UNIT_MS).unwrap_or(i64::MAX) + self.nodes[node].skew
+    }
+
+    fn ask(&mut self, choices: &mut Choices) -> Result<(), Violation> {
+        let client = choices.index(self.clients.len());
+        if self.clients[client].gone {
+            return Ok(());
+        }
+        let writer = choices.index(self.nodes.len());
+        match choices.below(10) {
+            // Lost.
+            7 => Ok(()),
+            // Late.
+            8 => {
+                self.mail.push(Mail { writer, client });
+                Ok(())
+            }
+            // Doubled.
+            9 => {
+                self.mail.push(Mail { writer, client });
+                let other = choices.index(self.nodes.len());
+                self.submit(other, client)
+            }
+            _ => self.submit(writer, client),
+        }
+    }
+
+    fn deliver(&mut self, choices: &mut Choices) -> Result<(), Violation> {
+        if self.mail.is_empty() {
+            return Ok(());
+        }
+        let index = choices.index(self.mail.len());
+        let Mail { writer, client } = self.mail.swap_remove(index);
+        if self.clients[client].gone {
+            return Ok(());
+        }
+        self.submit(writer, client)
+    }
+
+    fn submit(&mut self, writer: usize, client: usize) -> Result<(), Violation> {
+        let at = self.clock(writer);
+        let asking = &mut self.clients[client];
+        asking.attempts.push(Attempt::Open);
+        let caller = Caller::Client(client, asking.attempts.len() - 1);
+        let request = Request {
+            id: asking.id,
+            fingerprint: asking.fingerprint,
+            at: Timestamp(at),
+            expected: Expected::Any,
+            causes: [].into(),
+            traceparent: None,
+            source: None,
+            command: asking.command,
+        };
+        let command = asking.command;
+        self.say(|| format!("client {client} asks writer {writer} for {command:?}"));
+        self.nodes[writer].core.submit(request, caller);
+        self.collect(writer)
+    }
+
+    fn ask_strong(&mut self, choices: &mut Choices) -> Result<(), Violation> {
+        let writer = choices.index(self.nodes.len());
+        let number = self.strong.len();
+        self.strong.push(Strong {
+            from: self.acknowledged,
+            proven: false,
+        });
+        let from = self.acknowledged;
+        self.say(|| {
+            format!("strong read {number} at writer {writer}: offsets below {from} are acknowledged")
+        });
+        let at = self.clock(writer);
+        self.nodes[writer]
+            .core
+            .prove(Timestamp(at), Caller::Strong(number));
+        self.collect(writer)
+    }
+
+    fn tick(&mut self, passed_ms: u64) -> Result<(), Violation> {
+        self.now_ms += passed_ms;
+        for node in 0..self.nodes.len() {
+            self.nodes[node].core.tick(self.now_ms);
+            self.collect(node)?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, node: usize) {
+        self.nodes[node].saved = Some(self.nodes[node].core.fold().clone());
+        self.say(|| format!("writer {node} saves a checkpoint"));
+    }
+
+    /// A writer dies: what was under way may land later or never. It starts again from its checkpoint, or from nothing.
+    fn crash(&mut self, choices: &mut Choices) -> Result<(), Violation> {
+        let number = choices.index(self.nodes.len());
+        let wire = std::mem::take(&mut self.nodes[number].wire);
+        self.zombies
+            .extend(wire.into_iter().filter_map(|wire| match wire {
+                Wire::Append { record, .. } => Some(record),
+                Wire::Report { .. } | Wire::Read { .. } => None,
+            }));
+        let keeps = !choices.one_in(3);
+        let node = &mut self.nodes[number];
+        if !keeps {
+            node.saved = None;
+        }
+        // Before a checkpoint is used, its last record is looked up in the log.
+        let saved = node.saved.clone().map(Fold::as_saved).filter(|fold| {
+            let checkpoint = fold.checkpoint();
+            let found = usize::try_from(checkpoint.last_offset)
+                .ok()
+                .and_then(|offset| self.truth.log.get(offset));
+            checkpoint.confirmed_by(found)
+        });
+        self.seen.crashes += 1;
+        self.seen.resumed += u64::from(saved.is_some());
+        let from = saved.as_ref().map(Fold::next_offset);
+        node.core = match saved {
+            Some(fold) => Core::resume(Boards, LIMITS, fold),
+            None => Core::new(Boards, LIMITS),
+        };
+        node.core.tick(self.now_ms);
+        node.skew = i64::from(choices.below(5)) - 2;
+        self.say(|| format!("writer {number} dies and starts from {from:?}"));
+        self.collect(number)
+    }
+
+    fn land(&mut self, record: &NewRecord) -> Result<i64, Violation> {
+        let void = self.truth.void;
+        let offset = self.truth.land(record, &self.commands);
+        self.seen.records += 1;
+        let is_void = self.truth.void > void;
+        self.seen.void += u64::from(is_void);
+        let command = Uuid::from_slice(&record.command[..16]).map_or(0, |id| id.as_u64_pair().1);
+        let at = self.truth.end() - 1;
+        self.say(|| {
+            let kind = if is_void { "void" } else { "effective" };
+            format!("the record of command {command} lands at {at}: {kind}")
+        });
+        offset
+    }
+
+    fn land_zombie(&mut self, choices: &mut Choices) -> Result<(), Violation> {
+        if self.zombies.is_empty() {
+            return Ok(());
+        }
+        let index = choices.index(self.zombies.len());
+        let zombie = self.zombies.swap_remove(index);
+        let void = self.seen.void;
+        self.say(|| "a zombie".to_owned());
+        self.land(&zombie)?;
+        if self.seen.void > void {
+            self.seen.zombies_void += 1;
+        } else {
+            self.seen.zombies_effective += 1;
+        }
+        Ok(())
+    }
+
+    /// The next thing between a writer and the log.
+    fn work(&mut self, number: usize, choices: &mut Choices) -> Result<(), Violation> {
+        let Some(wire) = self.nodes[number].wire.pop_front() else {
+            return Ok(());
+        };
+        CLOCK.set(self.clock(number));
+        match wire {
+            Wire::Append { ticket, record } => self.append(number, ticket, record, choices)?,
+            Wire::Report { ticket, outcome } => {
+                self.say(|| format!("writer {number} hears of its record {ticket}: {outcome:?}"));
+                self.nodes[number].core.report(ticket, outcome);
+            }
+            Wire::Read {
+                generation,
+                from,
+                upto,
+            } => self.read(number, generation, from, upto, choices),
+        }
+        self.collect(number)
+    }
+
+    fn append(
+        &mut self,
+        number: usize,
+        ticket: usize,
+        record: NewRecord,
+        choices: &mut Choices,
+    ) -> Result<(), Violation> {
+        let fate = if self.faults { choices.below(24) } else { 0 };
+        let outcome = match fate {
+            // Dropped from the local queue, while later ones arrive.
+            19 => Some(Outcome::Doubt),
+            // Dropped, and nobody says so.
+            20 => None,
+            // May land later.
+            21 => {
+                self.zombies.push(record);
+                Some(Outcome::Doubt)
+            }
+            // Landed, but nobody says where.
+            22 => {
+                self.land(&record)?;
+                Some(Outcome::Doubt)
+            }
+            // Landed, and its report is lost.
+            23 => {
+                self.land(&record)?;
+                None
+            }
+            _ => Some(Outcome::At(self.land(&record)?)),
+        };
+        let Some(outcome) = outcome else { return Ok(()) };
+        let length = self.nodes[number].wire.len();
+        let late = if self.faults && choices.one_in(4) {
+            choices.index(length + 1)
+        } else {
+            length
+        };
+        self.nodes[number]
+            .wire
+            .insert(late, Wire::Report { ticket, outcome });
+        if self.faults && choices.one_in(8) {
+            self.nodes[number]
+                .wire
+                .push_back(Wire::Report { ticket, outcome });
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, number: usize, generation: u64, from: i64, upto: Upto, choices: &mut Choices) {
+        if generation != self.nodes[number].generation {
+            return;
+        }
+        let end = match upto {
+            Upto::Offset(offset) => offset + 1,
+            // A deposed broker says where the log ended once.
+            Upto::End if self.faults && choices.one_in(6) => {
+                i64::from(choices.below(u32::try_from(self.truth.end() + 1).unwrap_or(u32::MAX)))
+            }
+            Upto::End => self.truth.end(),
+        };
+        self.say(|| format!("writer {number} reads from {from} to {end}"));
+        let core = &mut self.nodes[number].core;
+        if end < from {
+            return core.truncated();
+        }
+        let range = usize::try_from(from).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
+        for record in &self.truth.log[range] {
+            core.record(record);
+        }
+        if upto == Upto::End {
+            core.reached_end();
+        }
+    }
+
+    /// Takes what a writer wants done, and judges what it says.
+    fn collect(&mut self, number: usize) -> Result<(), Violation> {
+        CLOCK.set(self.clock(number));
+        while let Some(output) = self.nodes[number].core.next_output() {
+            let node = &mut self.nodes[number];
+            match output {
+                Output::Append { ticket, record } => node.wire.push_back(Wire::Append { ticket, record }),
+                Output::Read { from, upto } => {
+                    node.generation += 1;
+                    let generation = node.generation;
+                    node.wire.push_back(Wire::Read {
+                        generation,
+                        from,
+                        upto,
+                    });
+                }
+                Output::Answer { caller, kept, .. } => {
+                    let Caller::Client(client, _) = caller else {
+                        continue;
+                    };
+                    self.say(|| format!("writer {number} answers client {client}: {:?}", kept.answer));
+                    let asking = &mut self.clients[client];
+                    asking.done = true;
+                    let found = self.truth.answered.get(&asking.id);
+                    if found.is_none_or(|found| {
+                        found.answer != kept.answer
+                            || found.fingerprint != asking.fingerprint
+                            || found.offset + 1 != kept.next_offset
+                    }) {
+                        return Err(Violation::WrongAnswer);
+                    }
+                    self.seen.answers += 1;
+                    self.acknowledged = self.acknowledged.max(kept.next_offset);
+                }
+                Output::Mismatch { caller } => {
+                    let Caller::Client(client, _) = caller else {
+                        continue;
+                    };
+                    self.say(|| format!("writer {number} tells client {client} that its key was used"));
+                    let asking = &mut self.clients[client];
+                    asking.done = true;
+                    self.seen.mismatches += 1;
+                    let found = self.truth.answered.get(&asking.id);
+                    if found.is_none_or(|found| found.fingerprint == asking.fingerprint) {
+                        return Err(Violation::WrongAnswer);
+                    }
+                }
+                Output::Unavailable { caller } => self.turned_away(number, caller),
+                Output::Proven { caller, next_offset } => {
+                    let Caller::Strong(read) = caller else { continue };
+                    self.say(|| {
+                        format!("writer {number} proves offsets below {next_offset} to strong read {read}")
+                    });
+                    self.strong[read].proven = true;
+                    self.seen.proven += 1;
+                    let folded = self.nodes[number].core.fold().next_offset();
+                    if next_offset < self.strong[read].from || folded < next_offset {
+                        return Err(Violation::StaleRead);
+                    }
+                }
+                Output::Stopped { .. } => return Err(Violation::FoldFailed),
+                Output::Changed { .. } | Output::Void { .. } | Output::Unsettled { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn turned_away(&mut self, number: usize, caller: Caller) {
+        let Caller::Client(client, attempt) = caller else {
+            return;
+        };
+        self.say(|| format!("writer {number} tells client {client} that nothing was done"));
+        self.seen.turned_away += 1;
+        let asking = &mut self.clients[client];
+        asking.attempts[attempt] = Attempt::NotTaken;
+        // Some go away, if they are sure.
+        let sure = asking
+            .attempts
+            .iter()
+            .all(|attempt| *attempt == Attempt::NotTaken);
+        asking.gone |= sure && client % 2 == 0 && !asking.done;
+    }
+
+    /// Everybody who reads the log says the same.
+    fn agree(&mut self) -> Result<(), Violation> {
+        for client in self.clients.iter().filter(|client| client.gone) {
+            let found = self.truth.answered.get(&client.id);
+            if found.is_some_and(|found| found.fingerprint == client.fingerprint) {
+                return Err(Violation::TakenAfterAll);
+            }
+        }
+        CLOCK.set(-1);
+        let mut readers = vec![Core::<Boards, Caller>::new(Boards, LIMITS)];
+        for node in &self.nodes {
+            readers.extend(
+                node.saved
+                    .clone()
+                    .map(|fold| Core::resume(Boards, LIMITS, fold.as_saved())),
+            );
+        }
+        for mut reader in readers {
+            let from = usize::try_from(reader.fold().next_offset()).unwrap_or(0);
+            for record in &self.truth.log[from..] {
+                reader.record(record);
+            }
+            self.compare(reader.fold())?;
+        }
+        for node in &self.nodes {
+            if node.core.fold().next_offset() == self.truth.end() {
+                self.compare(node.core.fold())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&self, fold: &Fold<Boards>) -> Result<(), Violation> {
+        let boards: BTreeMap<u8, Board> = fold.states().map(|(key, board)| (*key, board.clone())).collect();
+        let remembered = self.truth.answered.iter().all(|(id, answered)| {
+            fold.kept(*id).is_some_and(|kept| {
+                kept.answer == answered.answer
+                    && kept.fingerprint == answered.fingerprint
+                    && kept.next_offset == answered.offset + 1
+            })
+        });
+        if boards == self.truth.boards && remembered {
+            Ok(())
+        } else {
+            Err(Violation::Disagreement)
+        }
+    }
+}
