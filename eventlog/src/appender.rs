@@ -15,7 +15,7 @@ use crate::positions::TopicPartition;
 use crate::record::NewRecord;
 
 /// What became of a record, as far as the client knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Acknowledged by all in-sync replicas, at this offset.
     At(i64),

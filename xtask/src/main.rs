@@ -47,9 +47,9 @@ enum Command {
     },
     /// Run every test there is.
     Test,
-    /// Run the writer under faults from many seeds, or show which seed finds each known mistake.
+    /// Run the writer under faults: many seeds, every interleaving of small configurations, or each known mistake.
     Sim {
-        /// Passed on to the simulation: --seeds N, --from SEED, --bugs
+        /// Passed on to the simulation: --seeds N, --from SEED, --exhaustive, --bugs
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

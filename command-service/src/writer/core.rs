@@ -20,6 +20,7 @@ use super::flight::Flights;
 use super::fold::{Effective, Fold};
 use super::output::{Limits, Output, Upto};
 
+#[derive(Clone, Hash)]
 pub(super) enum Phase {
     /// Folding the log up to there; nothing is in flight unsettled but what [`Core::flights`] holds.
     Reading(Upto),
@@ -32,6 +33,7 @@ pub(super) enum Phase {
 }
 
 /// The writer of one partition. `C` names a caller.
+#[derive(Clone)]
 pub struct Core<D: Domain, C> {
     pub(super) domain: D,
     pub(super) limits: Limits,

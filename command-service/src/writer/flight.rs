@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::domain::{Domain, Left, Request};
 
 /// What was sent.
+#[derive(Clone)]
 pub(super) struct Sent<D: Domain, C> {
     /// The command that the record answers; none for a barrier.
     pub request: Option<Request<D::Command>>,
@@ -20,6 +21,7 @@ pub(super) struct Sent<D: Domain, C> {
 }
 
 /// A record that was sent and is not known to be effective yet.
+#[derive(Clone)]
 pub(super) struct Flight<D: Domain, C> {
     pub ticket: usize,
     pub sent: Sent<D, C>,
@@ -28,6 +30,7 @@ pub(super) struct Flight<D: Domain, C> {
 }
 
 /// The records in flight, in the order of sending, with consecutive tickets.
+#[derive(Clone)]
 pub(super) struct Flights<D: Domain, C> {
     queue: VecDeque<Flight<D, C>>,
     next_ticket: usize,

@@ -12,7 +12,7 @@ use super::remembered::{Kept, Remembered};
 pub struct Fold<D: Domain> {
     pub(super) chain: Chain,
     states: FxHashMap<D::Key, D::State>,
-    remembered: Remembered<D::Answer>,
+    pub(super) remembered: Remembered<D::Answer>,
 }
 
 /// An effective record, as far as a fold uses it.

@@ -14,6 +14,8 @@ mod deciding;
 pub mod domain;
 mod flight;
 pub mod fold;
+#[cfg(feature = "model-checking")]
+mod hashed;
 mod output;
 mod remembered;
 mod settling;

@@ -19,7 +19,7 @@ pub struct Limits {
 }
 
 /// How far to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Upto {
     /// Up to and including the record at this offset.
     Offset(i64),
@@ -28,7 +28,7 @@ pub enum Upto {
 }
 
 /// What the machine wants done. `C` names a caller.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Output<D: Domain, C> {
     /// Append a record and report what became of it under this ticket.
     Append {

@@ -49,6 +49,12 @@ impl<A> Remembered<A> {
         self.by_id.get(&id)
     }
 
+    /// Everything that is kept, in no particular order.
+    #[cfg(feature = "model-checking")]
+    pub fn iter(&self) -> impl Iterator<Item = (&Uuid, &Kept<A>)> {
+        self.by_id.iter()
+    }
+
     /// Remembers a command whose effective record occurred at `at`, and forgets those that are older than a day.
     pub fn insert(&mut self, id: Uuid, kept: Kept<A>, at: Timestamp) {
         let now = self.follow(at);

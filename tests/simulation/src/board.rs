@@ -49,7 +49,7 @@ pub struct Command {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// The command was refused.
@@ -78,7 +78,7 @@ pub struct Event {
 }
 
 /// What a board can be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Not paid for.
     #[default]
@@ -90,7 +90,7 @@ pub enum Status {
 }
 
 /// A board.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Board {
     /// Events that posted.
     pub posts: BTreeSet<Uuid>,

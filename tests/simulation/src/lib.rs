@@ -7,10 +7,12 @@
 //!
 //! - [`board`] is the domain in which mistakes show, [`truth`] the judge, [`world`] what happens.
 //! - [`choices`] is where chance comes from; [`shrink`] makes a failing run short.
+//! - [`model`] walks every interleaving of a small configuration.
 //! - [`run`] runs one; `eventlog::bugs` are the mistakes that it must find.
 
 pub mod board;
 pub mod choices;
+pub mod model;
 pub mod shrink;
 pub mod truth;
 pub mod world;

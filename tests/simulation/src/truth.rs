@@ -21,7 +21,7 @@ pub struct Answered {
 }
 
 /// The log, and what its effective records make.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Truth {
     /// Everything that landed.
     pub log: Vec<LogRecord>,
@@ -32,8 +32,6 @@ pub struct Truth {
     /// How many records are void.
     pub void: u64,
     last: Option<Link>,
-    /// After each record: offset of the last effective one, and how many there are.
-    pub effective: Vec<(i64, usize)>,
 }
 
 impl Truth {
@@ -46,14 +44,11 @@ impl Truth {
     pub fn land(&mut self, record: &NewRecord, commands: &BTreeMap<Uuid, Command>) -> Result<i64, Violation> {
         let offset = self.end();
         self.log.push(record.at_offset(offset));
-        let before = self.effective.last().copied().unwrap_or((-1, 0));
         if record.after != self.last.unwrap_or(Link::ZERO) {
             self.void += 1;
-            self.effective.push(before);
             return Ok(offset);
         }
         self.last = Some(record.link);
-        self.effective.push((offset, before.1 + 1));
         let event = Boards.decode(&record.value).map_err(|_| Violation::Illegal)?;
         let Some(command) = commands.get(&Uuid::from_slice(&record.command[..16]).unwrap_or_default()) else {
             return Ok(offset);

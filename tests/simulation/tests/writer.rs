@@ -1,7 +1,13 @@
 //! The writer under every fault, and the mistakes that the simulation must find.
 
 use eventlog::bugs::Bug;
-use simulation::{Violation, find, replay, run, shrink::shrink, world::Seen};
+use simulation::{
+    Violation, find,
+    model::{TESTED, shows, walk},
+    replay, run,
+    shrink::shrink,
+    world::Seen,
+};
 
 /// Enough to meet every fault in many combinations; `cargo xtask sim --seeds N` runs more.
 const SEEDS: u64 = 10_000;
@@ -91,6 +97,28 @@ fn each_known_mistake_is_found() {
             .iter()
             .all(|bug| FOUND.iter().any(|(found, ..)| found == bug))
     );
+}
+
+#[test]
+fn no_interleaving_of_a_small_configuration_violates_anything() {
+    for small in TESTED {
+        let walked = walk(small);
+        println!("{} states of {small:?}", walked.states);
+        assert_eq!(walked.failures, Vec::<String>::new(), "{small:?}");
+        assert!(walked.states > 1_000, "{small:?}: {} states", walked.states);
+    }
+}
+
+#[test]
+fn the_walk_finds_mistakes_too() {
+    for bug in [
+        Bug::AcknowledgeAnyOffset,
+        Bug::JumpOverGap,
+        Bug::DecideOnFolded,
+        Bug::TrustAfterVoid,
+    ] {
+        assert!(shows(bug), "{}", bug.what());
+    }
 }
 
 #[test]

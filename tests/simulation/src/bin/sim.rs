@@ -5,7 +5,13 @@ use std::time::Instant;
 
 use clap::Parser;
 use eventlog::bugs::Bug;
-use simulation::{Violation, find, run, shrink::shrink, world::Seen};
+use simulation::{
+    Violation, find,
+    model::{self, Small, walk},
+    run,
+    shrink::shrink,
+    world::Seen,
+};
 
 #[derive(Parser)]
 #[command(
@@ -19,6 +25,9 @@ struct Args {
     /// The first of them
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Walks every interleaving of small configurations, also of those that are too large for the tests
+    #[arg(long)]
+    exhaustive: bool,
     /// Puts each known mistake into the writer and says which seed finds it
     #[arg(long)]
     bugs: bool,
@@ -28,7 +37,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     // An assertion that fails is a result here, not a crash.
     std::panic::set_hook(Box::new(|_| {}));
-    let clean = if args.bugs {
+    let clean = if args.exhaustive {
+        walk_all(&model::TESTED) && walk_all(&model::LARGE)
+    } else if args.bugs {
         table(args.seeds.min(1_000))
     } else {
         search(args.from, args.seeds)
@@ -58,6 +69,24 @@ fn search(from: u64, seeds: u64) -> bool {
     true
 }
 
+fn walk_all(configurations: &[Small]) -> bool {
+    let mut clean = true;
+    for small in configurations {
+        let begun = Instant::now();
+        let walked = walk(*small);
+        println!(
+            "{} states in {:.1} s of {small:?}",
+            walked.states,
+            begun.elapsed().as_secs_f64()
+        );
+        for failure in walked.failures {
+            clean = false;
+            println!("  fails: {failure}");
+        }
+    }
+    clean
+}
+
 fn report(seed: u64, tape: Vec<u32>, violation: Violation) {
     println!("seed {seed} violates: {}", violation.property());
     let short = shrink(tape, None, violation);
@@ -69,13 +98,23 @@ fn report(seed: u64, tape: Vec<u32>, violation: Violation) {
 
 fn table(seeds: u64) -> bool {
     let mut all = true;
-    println!("{:<72} {:>5}  property", "bug", "seed");
+    println!("{:<76} {:>5}  {:<10}  property", "bug", "seed", "exhaustive");
     for bug in Bug::ALL {
+        // Whether the walk through the small configurations meets it as well: not all are small enough to show there.
+        let walked = if model::shows(bug) { "yes" } else { "no" };
         if let Some((seed, violation)) = find(bug, seeds) {
-            println!("{:<72} {seed:>5}  {}", bug.what(), violation.property());
+            println!(
+                "{:<76} {seed:>5}  {walked:<10}  {}",
+                bug.what(),
+                violation.property()
+            );
         } else {
             all = false;
-            println!("{:<72} {:>5}  NOT FOUND within {seeds} seeds", bug.what(), "-");
+            println!(
+                "{:<76} {:>5}  {walked:<10}  NOT FOUND within {seeds} seeds",
+                bug.what(),
+                "-"
+            );
         }
     }
     all
