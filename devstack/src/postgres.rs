@@ -62,6 +62,12 @@ pub(crate) fn clear_stale_lock(folder: &Path) {
     let _ = fs::remove_file(folder.join("postmaster.pid"));
 }
 
+/// Whether a server ended because the kernel had not yet taken down what was killed before it: a process that is no longer
+/// to be seen can hold the shared memory for a moment.
+pub(crate) fn met_its_predecessor(last_lines: &str) -> bool {
+    last_lines.contains("pre-existing shared memory block")
+}
+
 /// Makes roles and databases, those that are missing.
 pub(crate) fn create_databases(layout: &Layout, programs: &Path, port: u16) -> Result<()> {
     let existing = psql(layout, programs, port, "SELECT datname FROM pg_database")?;

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -20,6 +21,8 @@ use crate::{postgres, probe, redis, registry};
 
 /// A broker that recovers a long log takes its time; everything else is ready within seconds.
 const READY_DEADLINE: Duration = Duration::from_secs(90);
+/// Before a server that met what was killed before it is started again.
+const PREDECESSOR_PAUSE: Duration = Duration::from_millis(200);
 const STOP_GRACE: Duration = Duration::from_secs(20);
 const LOG_LINES_SHOWN: usize = 12;
 
@@ -288,20 +291,31 @@ impl Stack {
 
     fn wait_ready(&self, name: &str) -> Result<()> {
         let gone = || !matches!(self.processes.state(name), State::Running(_));
-        if probe::wait(READY_DEADLINE, || self.ready(name), gone) {
-            return Ok(());
+        let begun = Instant::now();
+        while !probe::wait(READY_DEADLINE, || self.ready(name), gone) {
+            let last = self.processes.tail(name, 3);
+            if !gone() || !postgres::met_its_predecessor(&last) || begun.elapsed() > READY_DEADLINE {
+                return Err(self.not_ready(name));
+            }
+            sleep(PREDECESSOR_PAUSE);
+            self.launch(&self.spec(name)?)?;
         }
+        Ok(())
+    }
+
+    fn not_ready(&self, name: &str) -> Error {
+        let gone = || !matches!(self.processes.state(name), State::Running(_));
         let why = if gone() {
             "ended while starting"
         } else {
             "is not ready in time"
         };
         let tail = self.processes.tail(name, LOG_LINES_SHOWN);
-        Err(Error::new(format!("{name} {why}; its last lines:\n{tail}"))
+        Error::new(format!("{name} {why}; its last lines:\n{tail}"))
             .remedy(
                 "call the command again; if it fails the same way, `cargo xtask reset` starts from nothing",
             )
-            .log(&self.layout.log(name)))
+            .log(&self.layout.log(name))
     }
 
     fn ready(&self, name: &str) -> bool {
