@@ -53,7 +53,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// How long the steady phase is
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rate_seconds: u64,
     /// The command service's base address
     #[arg(long, env = "TAILWATER_COMMAND_URL")]
