@@ -293,9 +293,9 @@ impl Stack {
         let gone = || !matches!(self.processes.state(name), State::Running(_));
         let begun = Instant::now();
         while !probe::wait(READY_DEADLINE, || self.ready(name), gone) {
-            let last = self.processes.tail(name, 3);
-            if !gone() || !postgres::met_its_predecessor(&last) || begun.elapsed() > READY_DEADLINE {
-                return Err(self.not_ready(name));
+            let (ended, last) = (gone(), self.processes.tail(name, 3));
+            if !ended || !postgres::met_its_predecessor(&last) || begun.elapsed() > READY_DEADLINE {
+                return Err(self.not_ready(name, ended));
             }
             sleep(PREDECESSOR_PAUSE);
             self.launch(&self.spec(name)?)?;
@@ -303,9 +303,8 @@ impl Stack {
         Ok(())
     }
 
-    fn not_ready(&self, name: &str) -> Error {
-        let gone = || !matches!(self.processes.state(name), State::Running(_));
-        let why = if gone() {
+    fn not_ready(&self, name: &str, ended: bool) -> Error {
+        let why = if ended {
             "ended while starting"
         } else {
             "is not ready in time"

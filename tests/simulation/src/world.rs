@@ -1,5 +1,8 @@
 //! Writers, a log, clients, and everything that can go wrong between them.
 
+mod agree;
+mod seen;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use command_service::writer::{Core, Expected, Fold, Limits, Output, Request, Upto};
@@ -8,9 +11,10 @@ use schemas::Timestamp;
 use uuid::Uuid;
 
 use crate::Violation;
-use crate::board::{Board, Boards, CLOCK, Command, Wish};
+use crate::board::{Boards, CLOCK, Command, Wish};
 use crate::choices::Choices;
 use crate::truth::Truth;
+pub use seen::Seen;
 
 /// Small bounds, so that they are met.
 const LIMITS: Limits = Limits {
@@ -80,46 +84,6 @@ struct Strong {
 struct Mail {
     writer: usize,
     client: usize,
-}
-
-/// How often something worth seeing happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// Records that landed.
-    pub records: u64,
-    /// Records that are void.
-    pub void: u64,
-    /// Answers given, repeated ones included.
-    pub answers: u64,
-    /// Zombies that landed and count.
-    pub zombies_effective: u64,
-    /// Zombies that landed and are void.
-    pub zombies_void: u64,
-    /// Crashes.
-    pub crashes: u64,
-    /// Starts from a checkpoint.
-    pub resumed: u64,
-    /// Strong reads that were proven.
-    pub proven: u64,
-    /// Requests that were told that their key was used with another request.
-    pub mismatches: u64,
-    /// Requests that were turned away.
-    pub turned_away: u64,
-}
-
-impl std::ops::AddAssign for Seen {
-    fn add_assign(&mut self, other: Self) {
-        self.records += other.records;
-        self.void += other.void;
-        self.answers += other.answers;
-        self.zombies_effective += other.zombies_effective;
-        self.zombies_void += other.zombies_void;
-        self.crashes += other.crashes;
-        self.resumed += other.resumed;
-        self.proven += other.proven;
-        self.mismatches += other.mismatches;
-        self.turned_away += other.turned_away;
-    }
 }
 
 /// The whole of it.
@@ -614,53 +578,5 @@ impl World {
             .iter()
             .all(|attempt| *attempt == Attempt::NotTaken);
         asking.gone |= sure && client % 2 == 0 && !asking.done;
-    }
-
-    /// Everybody who reads the log says the same.
-    fn agree(&mut self) -> Result<(), Violation> {
-        for client in self.clients.iter().filter(|client| client.gone) {
-            let found = self.truth.answered.get(&client.id);
-            if found.is_some_and(|found| found.fingerprint == client.fingerprint) {
-                return Err(Violation::TakenAfterAll);
-            }
-        }
-        CLOCK.set(-1);
-        let mut readers = vec![Core::<Boards, Caller>::new(Boards, LIMITS)];
-        for node in &self.nodes {
-            readers.extend(
-                node.saved
-                    .clone()
-                    .map(|fold| Core::resume(Boards, LIMITS, fold.as_saved())),
-            );
-        }
-        for mut reader in readers {
-            let from = usize::try_from(reader.fold().next_offset()).unwrap_or(0);
-            for record in &self.truth.log[from..] {
-                reader.record(record);
-            }
-            self.compare(reader.fold())?;
-        }
-        for node in &self.nodes {
-            if node.core.fold().next_offset() == self.truth.end() {
-                self.compare(node.core.fold())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn compare(&self, fold: &Fold<Boards>) -> Result<(), Violation> {
-        let boards: BTreeMap<u8, Board> = fold.states().map(|(key, board)| (*key, board.clone())).collect();
-        let remembered = self.truth.answered.iter().all(|(id, answered)| {
-            fold.kept(*id).is_some_and(|kept| {
-                kept.answer == answered.answer
-                    && kept.fingerprint == answered.fingerprint
-                    && kept.next_offset == answered.offset + 1
-            })
-        });
-        if boards == self.truth.boards && remembered {
-            Ok(())
-        } else {
-            Err(Violation::Disagreement)
-        }
     }
 }
