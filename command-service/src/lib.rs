@@ -3,6 +3,7 @@
 //! - [`http`]: requests in, answers out; nothing is decided there.
 //! - [`engine`]: threads, Kafka, the process manager; the way in is [`engine::Handle`].
 //! - [`writer`]: the pure state machine of one partition.
+//! - [`store`]: snapshots of partitions on disk, for starts and for what does not fit in memory.
 //! - [`shop`]: the shop as the writer's domain.
 
 mod clock;
@@ -11,4 +12,5 @@ pub mod engine;
 pub mod http;
 pub mod metrics;
 pub mod shop;
+pub mod store;
 pub mod writer;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use domain::{Command, Context, OrderCommand, OrderStatus, Refusal, State};
 use eventlog::{LogId, Positions};
 use schemas::{Barrier, Codec, CommandRejected, Event, OrderEvent, StockEvent, Timestamp, Topic, ids};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use uuid::Uuid;
 
+use crate::store::Stored;
 use crate::writer::{Domain, Expected, Request};
 
 /// The shop, as one topic's writers see it.
@@ -28,7 +29,7 @@ impl Shop {
 }
 
 /// Names an aggregate of the shop.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// An order.
     Order(Uuid),
@@ -37,7 +38,7 @@ pub enum Key {
 }
 
 /// What a command is answered, now and for ever.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// It was carried out.
     Applied {
@@ -154,6 +155,10 @@ fn rejected(request: &Request<Command>, refusal: &Refusal) -> Event {
         Command::Order(_) => Event::Order(OrderEvent::CommandRejected(rejected)),
         Command::Stock(_) => Event::Stock(StockEvent::CommandRejected(rejected)),
     }
+}
+
+impl Stored for Shop {
+    const STORAGE_VERSION: u32 = State::STORAGE_VERSION;
 }
 
 impl Domain for Shop {

@@ -244,6 +244,13 @@ impl Writers {
                     metrics::unsettled(doubt);
                     tracing::debug!(partition = ?self.slots[slot].partition, in_flight, doubt, "writer.flights.unsettled");
                 }
+                Output::StateLost { reason } => {
+                    metrics::checkpoint_discarded("read");
+                    tracing::error!(
+                        partition = ?self.slots[slot].partition, reason,
+                        "writer.checkpoint.lost: the stored state cannot be read; folding the log from its beginning"
+                    );
+                }
                 Output::Stopped { offset, reason } => {
                     metrics::stopped();
                     tracing::error!(

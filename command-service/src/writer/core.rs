@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use eventlog::bugs::Bug;
 use eventlog::{Checkpoint, Link, LogRecord, Outcome, Verdict};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::Timestamp;
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ pub(super) enum Phase {
     Writing,
     /// Something unexpected was reported: waits for all reports, then reads.
     Settling,
+    /// What was folded is gone: waits for all reports, then reads from the beginning.
+    Lost,
     /// An effective record cannot be folded.
     Stopped,
 }
@@ -52,8 +54,10 @@ pub struct Core<D: Domain, C> {
     pub(super) barrier_from_ms: u64,
     /// Records that may be in flight: halved when somebody else wrote in between, so that two writers waste little.
     pub(super) window: usize,
-    /// Aggregates that changed while reading.
-    pub(super) changed: Vec<D::Key>,
+    /// Aggregates that changed while reading, and for which the process manager has something to do.
+    pub(super) changed: FxHashSet<D::Key>,
+    /// Of the next delta.
+    pub(super) delta_number: u64,
     pub(super) now_ms: u64,
     pub(super) out: VecDeque<Output<D, C>>,
 }
@@ -80,7 +84,8 @@ impl<D: Domain, C> Core<D, C> {
             unproven_at: Timestamp(0),
             barrier_from_ms: 0,
             window: limits.in_flight_max,
-            changed: Vec::new(),
+            changed: FxHashSet::default(),
+            delta_number: 0,
             now_ms: 0,
             out: VecDeque::new(),
         };
@@ -110,11 +115,15 @@ impl<D: Domain, C> Core<D, C> {
 
     /// A command came in.
     pub fn submit(&mut self, request: Request<D::Command>, caller: C) {
-        if let Some(kept) = self.fold.kept(request.id) {
+        let kept = self.fold.kept(request.id).unwrap_or_else(|error| {
+            self.lose(&error);
+            None
+        });
+        if let Some(kept) = kept {
             let output = if kept.fingerprint == request.fingerprint {
                 Output::Answer {
                     caller,
-                    kept: kept.clone(),
+                    kept,
                     replayed: true,
                 }
             } else {
@@ -190,21 +199,25 @@ impl<D: Domain, C> Core<D, C> {
                 }
             }
             Verdict::Effective(envelope) => {
-                let folded = self.domain.decode(&record.value).and_then(|event| {
-                    let effective = Effective {
-                        event: &event,
-                        event_id: envelope.event_id,
-                        command_id: if Bug::ForgetAtTakeOver.is_in() {
-                            Uuid::nil()
-                        } else {
-                            envelope.command_id
-                        },
-                        fingerprint: envelope.fingerprint,
-                    };
-                    self.fold.apply(&self.domain, &effective)
-                });
-                match folded {
-                    Ok(changed) => self.changed.extend(changed),
+                let event = match self.domain.decode(&record.value) {
+                    Ok(event) => event,
+                    Err(poison) => return self.stop(record.offset, poison.to_string()),
+                };
+                if !self.warm_changed_by(&event) {
+                    return;
+                }
+                let effective = Effective {
+                    event: &event,
+                    event_id: envelope.event_id,
+                    command_id: if Bug::ForgetAtTakeOver.is_in() {
+                        Uuid::nil()
+                    } else {
+                        envelope.command_id
+                    },
+                    fingerprint: envelope.fingerprint,
+                };
+                match self.fold.apply(&self.domain, &effective) {
+                    Ok(changed) => self.note_changed(changed),
                     Err(poison) => return self.stop(record.offset, poison.to_string()),
                 }
             }

@@ -40,6 +40,8 @@ where
         callers.hash(state);
         self.unproven.hash(state);
         (self.unproven_at, self.barrier_from_ms, self.now_ms, self.window).hash(state);
-        self.changed.hash(state);
+        let mut changed: Vec<_> = self.changed.iter().collect();
+        changed.sort();
+        changed.hash(state);
     }
 }

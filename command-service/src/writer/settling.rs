@@ -28,7 +28,7 @@ impl<D: Domain, C> Core<D, C> {
         }
         match self.phase {
             Phase::Writing => self.decide_waiting(),
-            Phase::Settling => self.read_when_reported(),
+            Phase::Settling | Phase::Lost => self.read_when_reported(),
             Phase::Reading(_) | Phase::Stopped => {}
         }
     }
@@ -51,7 +51,9 @@ impl<D: Domain, C> Core<D, C> {
         self.proven(sent.proves);
         let Some(request) = sent.request else { return };
         // The answer first: it may end a step of the process manager, which then looks at what the change asks for.
-        self.answer(request.id);
+        if let Some(kept) = self.fold.remembered.get(request.id).cloned() {
+            self.tell(request.id, &kept, false);
+        }
         if let Some(key) = changed {
             self.announce(key, request.traceparent);
         }
@@ -74,13 +76,6 @@ impl<D: Domain, C> Core<D, C> {
             .is_some_and(|state| self.domain.has_work(state))
         {
             self.out.push_back(Output::Changed { key, traceparent });
-        }
-    }
-
-    /// Answers everybody who waits for a command, if the history holds it.
-    fn answer(&mut self, id: Uuid) {
-        if let Some(kept) = self.fold.kept(id).cloned() {
-            self.tell(id, &kept, false);
         }
     }
 
@@ -127,6 +122,10 @@ impl<D: Domain, C> Core<D, C> {
 
     /// The history is folded. Answers what it holds, appends the rest again.
     pub(super) fn finish_reading(&mut self) {
+        let held = match self.recall() {
+            Ok(held) => held,
+            Err(error) => return self.lose(&error),
+        };
         self.phase = Phase::Writing;
         self.tail = self.fold.link();
         let flights = self.flights.take();
@@ -146,9 +145,9 @@ impl<D: Domain, C> Core<D, C> {
             let kept = sent
                 .request
                 .as_ref()
-                .and_then(|request| self.fold.kept(request.id).map(|_| request.id));
-            if let Some(id) = kept {
-                self.answer(id);
+                .and_then(|request| Some((request.id, held.get(&request.id)?)));
+            if let Some((id, kept)) = kept {
+                self.tell(id, kept, false);
             } else if sent.record.after == self.tail {
                 self.send(sent.request, sent.record, sent.event);
             } else if Bug::ChainAnewUndecided.is_in() {
@@ -166,16 +165,13 @@ impl<D: Domain, C> Core<D, C> {
         }
         let waiting = std::mem::take(&mut self.waiting);
         for request in again.into_iter().chain(waiting) {
-            if self.fold.kept(request.id).is_some() {
-                self.answer(request.id);
+            if let Some(kept) = held.get(&request.id) {
+                self.tell(request.id, kept, false);
             } else {
                 self.waiting.push_back(request);
             }
         }
-        let mut changed = std::mem::take(&mut self.changed);
-        let mut seen = rustc_hash::FxHashSet::default();
-        changed.retain(|key| seen.insert(key.clone()));
-        for key in changed {
+        for key in std::mem::take(&mut self.changed) {
             self.announce(key, None);
         }
         self.decide_waiting();
