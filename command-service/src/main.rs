@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use command_service::config::CommandConfig;
-use command_service::engine::{self, EngineConfig, Handle};
+use command_service::engine::{self, CheckpointConfig, EngineConfig, Handle};
 use command_service::{http, metrics};
 use eventlog::{LogConfig, TokenKey, registry, topics};
 use service_kit::basics::{Basics, finish};
@@ -13,6 +13,9 @@ use service_kit::{Health, run, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long the last checkpoints may take.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     run::main("command-service", command_service)
@@ -37,8 +40,14 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
     let listener = serve::bind(config.listen).await?;
     let (partitions, log_id) = find_log(&log).await?;
     let tokens = TokenKey::new(config.token.key.expose().as_bytes(), log_id);
-    let (writers, thread) = engine::start(EngineConfig::new(log, log_id, partitions), codec)?;
-    tokio::spawn(watch(writers.clone(), health.clone()));
+    let mut engine = EngineConfig::new(log, log_id, partitions);
+    engine.checkpoints = Some(CheckpointConfig {
+        hot_aggregates: config.hot_aggregates,
+        every: Duration::from_millis(config.checkpoint_every_ms),
+        ..CheckpointConfig::new(config.data_dir)
+    });
+    let (writers, thread) = engine::start(engine, codec)?;
+    let watching = tokio::spawn(watch(writers.clone(), health.clone()));
     let api = http::Api {
         writers,
         tokens,
@@ -51,8 +60,19 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
         problems: http::problems(),
     };
     serve::serve(listener, finish(http::routes(api), basics), shutdown).await?;
-    // Every handle is gone with the router; what is in flight is in the log, or will be asked for again.
-    drop(thread);
+    // Every handle is gone with the router; what is in flight is in the log, or will be asked for again. The last checkpoints
+    // are worth a moment.
+    watching.abort();
+    let ended = async {
+        while !thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(END_TIMEOUT, ended).await.is_err() {
+        tracing::warn!(
+            "writer.checkpoint.end: the last checkpoints are not written; the next start reads more of the log"
+        );
+    }
     Ok(())
 }
 

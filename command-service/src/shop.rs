@@ -14,7 +14,7 @@ use crate::store::Stored;
 use crate::writer::{Domain, Expected, Request};
 
 /// The shop, as one topic's writers see it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Shop {
     topic: Topic,
     codec: Arc<Codec>,

@@ -1,15 +1,16 @@
 //! The way in: a command goes to the writer of its partition, and its answer comes back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use domain::Command;
-use eventlog::Positions;
+use eventlog::{Positions, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::EngineConfig;
+use super::checkpoints::SharedStore;
 use super::messages::{Answered, Input, NotAnswered};
 use super::slots::{partition_for, slot_count, slot_of};
 use crate::writer::Request;
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub ready: Vec<AtomicBool>,
     /// What each writer has folded, in the order of slots.
     pub folded: Vec<AtomicI64>,
+    /// The checkpoints of each writer, once they are open.
+    pub stores: OnceLock<Vec<Option<SharedStore>>>,
 }
 
 impl Shared {
@@ -40,6 +43,7 @@ impl Shared {
             steps: AtomicUsize::new(0),
             ready: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             folded: (0..slots).map(|_| AtomicI64::new(0)).collect(),
+            stores: OnceLock::new(),
         }
     }
 }
@@ -80,6 +84,12 @@ impl Handle {
                 && self.shared.folded[slot_of(partition, self.shared.partitions)].load(Ordering::Acquire)
                     >= next_offset
         })
+    }
+
+    /// A partition's checkpoints, to be read by a peer; none where there are none, or none yet.
+    pub fn store(&self, partition: TopicPartition) -> Option<SharedStore> {
+        let slot = slot_of(partition, self.shared.partitions);
+        self.shared.stores.get()?.get(slot)?.clone()
     }
 
     /// Has a command decided, and waits until its record is effective.

@@ -1,9 +1,12 @@
 //! What travels between the engine's parts: inputs of the writers' thread, reads that it asks for, and what clients are told.
 
+use std::sync::Arc;
+
 use domain::Command;
 use eventlog::{LogRecord, Report, TopicPartition};
 use tokio::sync::oneshot;
 
+use super::checkpoints::Saved;
 use crate::shop::Answer;
 use crate::writer::{Request, Upto};
 
@@ -19,6 +22,8 @@ pub(super) enum Input {
     Report(Report),
     /// Records for a writer that asked for them.
     Read(Batch),
+    /// What became of a checkpoint.
+    Saved(Saved),
 }
 
 /// A read that a writer asks for.
@@ -39,6 +44,8 @@ pub(super) struct Batch {
     pub generation: u64,
     pub records: Vec<LogRecord>,
     pub end: ReadEnd,
+    /// As many of them are shared as batches are on their way.
+    pub _queued: Arc<()>,
 }
 
 /// How a batch ends.

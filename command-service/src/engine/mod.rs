@@ -2,8 +2,9 @@
 //!
 //! One thread runs the writers of all partitions ([`thread`]); one reads the log for them ([`reading`]); the producer has a
 //! thread of its own for delivery reports. The process manager lives on the writers' thread ([`process_manager`]), as what
-//! it does is derived from their state.
+//! it does is derived from their state. Checkpoints are written by another thread ([`checkpoints`]).
 
+mod checkpoints;
 mod handle;
 mod messages;
 mod process_manager;
@@ -17,6 +18,7 @@ use std::thread::JoinHandle;
 use eventlog::{LogConfig, LogError, LogId};
 use schemas::Codec;
 
+pub use checkpoints::{CheckpointConfig, SharedStore};
 pub use handle::Handle;
 pub use messages::{Answered, NotAnswered};
 
@@ -37,6 +39,8 @@ pub struct EngineConfig {
     pub append_timeout_ms: u64,
     /// Commands of clients that may wait for their answer at once; more are turned away.
     pub clients_max: usize,
+    /// Checkpoints on disk; none: the log is folded from its beginning at every start, and all state is in memory.
+    pub checkpoints: Option<CheckpointConfig>,
     /// Steps of the process manager that may be open before clients are turned away: an order that was let in is carried
     /// through, so what is let in must be bounded.
     pub steps_max: usize,
@@ -57,12 +61,14 @@ impl EngineConfig {
             },
             append_timeout_ms: 3_000,
             clients_max: 4_096,
+            checkpoints: None,
             steps_max: 40_000,
         }
     }
 }
 
-/// Starts the writers of all partitions. They run until every [`Handle`] is dropped.
+/// Starts the writers of all partitions. They run until every [`Handle`] is dropped; the thread ends when their last
+/// checkpoints are on disk.
 pub fn start(config: EngineConfig, codec: Codec) -> Result<(Handle, JoinHandle<()>), LogError> {
     let (inputs, inbox) = crossbeam_channel::unbounded();
     let shared = Arc::new(handle::Shared::new(&config));

@@ -1,6 +1,7 @@
 //! Reads the log for the writers: one thread, one consumer, as many partitions as ask at once.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use eventlog::{LogConfig, LogError, LogReader, LogRecord, TopicPartition};
@@ -14,6 +15,15 @@ const BATCH_RECORDS: usize = 512;
 
 /// How long the broker may take to say where the log ends.
 const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Batches that the writers have not folded yet, at most: what is read faster than it is folded would pile up.
+const QUEUED_MAX: usize = 64;
+
+/// Pause while there are so many.
+const QUEUED_PAUSE: Duration = Duration::from_millis(1);
+
+/// How often progress is told, at most.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -35,6 +45,8 @@ pub(super) fn start(config: &LogConfig, inputs: Sender<Input>) -> Result<Sender<
         inputs,
         active: FxHashMap::default(),
         assigned: false,
+        queued: Arc::new(()),
+        progress: Progress::new(),
     };
     std::thread::Builder::new()
         .name("writers-reader".to_owned())
@@ -49,6 +61,50 @@ struct Reading {
     active: FxHashMap<TopicPartition, Active>,
     /// Whether the consumer reads what is active, and nothing else.
     assigned: bool,
+    /// Shared with every batch that the writers have not folded yet.
+    queued: Arc<()>,
+    progress: Progress,
+}
+
+/// How far the reads have come that are under way, and when that was last told.
+struct Progress {
+    told: Instant,
+    /// Records that are read since.
+    since: u64,
+    done: i64,
+    total: i64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            told: Instant::now(),
+            since: 0,
+            done: 0,
+            total: 0,
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "for people"
+    )]
+    fn tell(&mut self) {
+        let elapsed = self.told.elapsed();
+        if elapsed < TELL_EVERY || self.since == 0 {
+            return;
+        }
+        tracing::info!(
+            percent = self.done * 100 / self.total.max(1),
+            records_left = self.total - self.done,
+            records_per_second = (self.since as f64 / elapsed.as_secs_f64()) as u64,
+            "writer.log.folding"
+        );
+        self.told = Instant::now();
+        self.since = 0;
+    }
 }
 
 impl Reading {
@@ -56,6 +112,7 @@ impl Reading {
         loop {
             if self.active.is_empty() {
                 self.rest();
+                self.progress = Progress::new();
                 let Ok(job) = inbox.recv() else { return };
                 self.begin(job);
             }
@@ -113,6 +170,11 @@ impl Reading {
             self.reader.assign(&assignment)?;
             self.assigned = true;
         }
+        self.progress.tell();
+        if Arc::strong_count(&self.queued) > QUEUED_MAX {
+            std::thread::sleep(QUEUED_PAUSE);
+            return Ok(());
+        }
         let mut timeout = Duration::from_millis(20);
         for _ in 0..BATCH_RECORDS {
             let Some((partition, record)) = self.reader.poll(timeout)? else {
@@ -122,7 +184,7 @@ impl Reading {
             self.take(partition, record);
         }
         for read in self.active.values_mut().filter(|read| !read.records.is_empty()) {
-            send(&self.inputs, read, ReadEnd::More);
+            send(&self.inputs, &self.queued, read, ReadEnd::More);
         }
         Ok(())
     }
@@ -136,13 +198,14 @@ impl Reading {
             }
             let (_, high) = self.reader.watermarks(*partition, WATERMARK_TIMEOUT)?;
             read.until = Some(high);
+            self.progress.total += (high - read.next).max(0);
             if high <= read.next {
                 let end = if high < read.next {
                     ReadEnd::Truncated
                 } else {
                     ReadEnd::Reached
                 };
-                send(&self.inputs, read, end);
+                send(&self.inputs, &self.queued, read, end);
                 done.push(*partition);
             }
         }
@@ -160,23 +223,26 @@ impl Reading {
         if record.offset < read.next {
             return;
         }
+        self.progress.done += record.offset + 1 - read.next;
+        self.progress.since += 1;
         read.next = record.offset + 1;
         read.records.push(record);
         if read.until.is_some_and(|until| read.next >= until) {
-            send(&self.inputs, read, ReadEnd::Reached);
+            send(&self.inputs, &self.queued, read, ReadEnd::Reached);
             self.active.remove(&partition);
             self.assigned = false;
         }
     }
 }
 
-fn send(inputs: &Sender<Input>, read: &mut Active, end: ReadEnd) {
+fn send(inputs: &Sender<Input>, queued: &Arc<()>, read: &mut Active, end: ReadEnd) {
     let Job { slot, generation, .. } = read.job;
     let batch = Batch {
         slot,
         generation,
         records: std::mem::take(&mut read.records),
         end,
+        _queued: Arc::clone(queued),
     };
     // A closed inbox means that the writers are gone, and so is whoever sends jobs.
     let _ = inputs.send(Input::Read(batch));

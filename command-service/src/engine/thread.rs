@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::EngineConfig;
+use super::checkpoints::{Checkpoints, Saved};
 use super::handle::Shared;
 use super::messages::{Answered, Batch, Input, Job, NotAnswered, ReadEnd};
 use super::process_manager::{Half, ProcessManager};
@@ -42,6 +43,7 @@ enum Caller {
 /// One partition's writer and what surrounds it.
 struct Slot {
     partition: TopicPartition,
+    shop: Shop,
     core: Core<Shop, Caller>,
     /// Which read is current.
     generation: u64,
@@ -58,6 +60,9 @@ pub(super) struct Writers {
     inputs: Sender<Input>,
     appender: Appender<Input>,
     manager: ProcessManager,
+    checkpoints: Checkpoints,
+    /// Batches of writers whose checkpoints are behind.
+    held: VecDeque<Batch>,
     /// Commands of the process manager that are to be submitted.
     steps: VecDeque<(Uuid, Half)>,
     started: Instant,
@@ -80,9 +85,10 @@ impl Writers {
             .map(|slot| {
                 let partition = partition_at(slot, config.partitions);
                 let shop = Shop::new(partition.topic, Arc::clone(codec), config.log_id);
-                let core = Core::new(shop, config.limits);
+                let core = Core::new(shop.clone(), config.limits);
                 Slot {
                     partition,
+                    shop,
                     core,
                     generation: 0,
                     voids: 0,
@@ -91,6 +97,8 @@ impl Writers {
             })
             .collect();
         let manager = ProcessManager::new(config.log_id);
+        let partitions = (0..slot_count(config.partitions)).map(|slot| partition_at(slot, config.partitions));
+        let checkpoints = Checkpoints::new(config.checkpoints.clone(), partitions, inputs.clone());
         let now = Instant::now();
         Ok(Self {
             config,
@@ -100,6 +108,8 @@ impl Writers {
             inputs,
             appender,
             manager,
+            checkpoints,
+            held: VecDeque::new(),
             steps: VecDeque::new(),
             started: now,
             steps_retried: now,
@@ -108,6 +118,30 @@ impl Writers {
 
     /// Runs until nobody can send inputs any more but the thread's own parts.
     pub fn run(mut self, inbox: &Receiver<Input>) {
+        self.restore();
+        self.work(inbox);
+        self.checkpoints
+            .finish(self.slots.iter_mut().map(|slot| &mut slot.core), inbox);
+    }
+
+    /// Starts from the checkpoints that there are.
+    fn restore(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        // The handles are the only ones beside ourselves and this function that hold it.
+        let is_over = || Arc::strong_count(&shared) == 2;
+        let (restored, stores) = self
+            .checkpoints
+            .open(&self.config.log, self.config.log_id, is_over);
+        for (slot, restored) in self.slots.iter_mut().zip(restored) {
+            if let Some(restored) = restored {
+                slot.core = Core::restore(slot.shop.clone(), self.config.limits, restored);
+            }
+        }
+        // Nobody else sets it.
+        let _ = self.shared.stores.set(stores);
+    }
+
+    fn work(&mut self, inbox: &Receiver<Input>) {
         for slot in 0..self.slots.len() {
             self.carry_out(slot);
         }
@@ -146,7 +180,31 @@ impl Writers {
                     .report(ticket & ((1 << TICKET_BITS) - 1), outcome);
                 self.carry_out(slot);
             }
-            Input::Read(batch) => self.read(&batch),
+            Input::Read(batch) => self.read_or_hold(batch),
+            Input::Saved(saved) => self.saved(saved),
+        }
+    }
+
+    /// Folds what was read, unless its writer is to wait for its checkpoint.
+    fn read_or_hold(&mut self, batch: Batch) {
+        let slot = batch.slot;
+        if self.held.iter().any(|held| held.slot == slot)
+            || self.checkpoints.is_behind(slot, &self.slots[slot].core)
+        {
+            self.held.push_back(batch);
+            return;
+        }
+        self.read(&batch);
+        let core = &mut self.slots[slot].core;
+        self.checkpoints.look(slot, core);
+        self.checkpoints.evict(core);
+    }
+
+    fn saved(&mut self, saved: Saved) {
+        let slot = saved.slot;
+        self.checkpoints.saved(saved, &mut self.slots[slot].core);
+        for batch in std::mem::take(&mut self.held) {
+            self.read_or_hold(batch);
         }
     }
 
@@ -177,6 +235,9 @@ impl Writers {
         for slot in 0..self.slots.len() {
             self.slots[slot].core.tick(now_ms);
             self.carry_out(slot);
+            let core = &mut self.slots[slot].core;
+            self.checkpoints.look(slot, core);
+            self.checkpoints.evict(core);
         }
         if self.steps_retried.elapsed() >= RETRY_STEPS {
             self.steps_retried = Instant::now();
@@ -191,6 +252,7 @@ impl Writers {
             }
         }
         self.shared.steps.store(self.manager.len(), Ordering::Relaxed);
+        self.checkpoints.record(self.slots.iter().map(|slot| &slot.core));
         metrics::record_backlog(
             self.slots.iter().map(|slot| slot.core.backlog()).sum(),
             self.manager.len(),
@@ -319,12 +381,12 @@ impl Writers {
     }
 
     fn changed(&mut self, slot: usize, key: &Key, traceparent: Option<&Arc<str>>) {
-        let Slot { partition, core, .. } = &self.slots[slot];
+        let Slot { partition, core, .. } = &mut self.slots[slot];
         let Key::Order(order_id) = key else { return };
-        let Some(order) = core.fold().state(key).and_then(|state| state.as_order()) else {
+        let causes: Positions = [(*partition, core.fold().next_offset())].into_iter().collect();
+        let Some(order) = core.look_up(key).and_then(|state| state.as_order()) else {
             return;
         };
-        let causes: Positions = [(*partition, core.fold().next_offset())].into_iter().collect();
         let begun = self.manager.begin(*order_id, order, &causes, traceparent);
         self.steps.extend(begun.into_iter().map(|id| (id, Half::Asking)));
     }

@@ -20,14 +20,22 @@ use crate::writer::cold::{Cold, Delta, Restored};
 /// Commands that one transaction forgets at most.
 const FORGET_MAX: usize = 20_000;
 
-/// A partition's snapshots.
+/// A partition's snapshots. Dropping it closes its file, and what it restored or made cannot be read any more.
 pub struct Store<D> {
     database: Database,
     identity: Identity,
     filter: Mutex<Arc<Filter>>,
-    /// When the last commit was that a crash leaves.
-    durable_at: Mutex<Option<Instant>>,
+    durability: Mutex<Durable>,
     domain: PhantomData<fn() -> D>,
+}
+
+/// Which commits a crash leaves.
+#[derive(Default)]
+struct Durable {
+    /// When the last one was.
+    at: Option<Instant>,
+    /// Whether there is a newer one that it does not leave.
+    is_behind: bool,
 }
 
 /// A store that was opened.
@@ -79,7 +87,7 @@ impl<D: Stored> Store<D> {
                 database,
                 identity,
                 filter: Mutex::new(Arc::new(Filter::for_twice(0))),
-                durable_at: Mutex::new(None),
+                durability: Mutex::new(Durable::default()),
                 domain: PhantomData,
             };
             let restored = store.restore()?;
@@ -152,8 +160,8 @@ impl<D: Stored> Store<D> {
     /// Makes the next snapshot, in one transaction. It is on disk when this returns if the last one that was is older than
     /// `durable_every`; else it is read from here, and a crash of the machine or of the service leaves the one before.
     pub fn save(&self, delta: &Delta<D>, durable_every: Duration) -> Result<Arc<dyn Cold<D>>, StoreError> {
-        let mut durable_at = self.durable_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let durable = durable_at.is_none_or(|at| at.elapsed() >= durable_every);
+        let mut durability = self.durability.lock().unwrap_or_else(PoisonError::into_inner);
+        let durable = durability.at.is_none_or(|at| at.elapsed() >= durable_every);
         let mut write = self.database.begin_write().map_err(StoreError::database)?;
         write
             .set_durability(if durable {
@@ -172,10 +180,25 @@ impl<D: Stored> Store<D> {
         }
         self.write(&write, delta).map_err(StoreError::database)?;
         write.commit().map_err(StoreError::database)?;
+        durability.is_behind = !durable;
         if durable {
-            *durable_at = Some(Instant::now());
+            durability.at = Some(Instant::now());
         }
         self.view()
+    }
+
+    /// Has the last snapshot on disk when it returns.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let mut durability = self.durability.lock().unwrap_or_else(PoisonError::into_inner);
+        if durability.is_behind {
+            let write = self.database.begin_write().map_err(StoreError::database)?;
+            write.commit().map_err(StoreError::database)?;
+            *durability = Durable {
+                at: Some(Instant::now()),
+                is_behind: false,
+            };
+        }
+        Ok(())
     }
 
     fn write(&self, write: &WriteTransaction, delta: &Delta<D>) -> Result<(), redb::Error> {

@@ -25,8 +25,8 @@ pub(super) const TIMES: TableDefinition<'_, (i64, i64), u128> = TableDefinition:
 /// What a snapshot is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Meta {
-    format: u32,
-    storage: u32,
+    pub format: u32,
+    pub storage: u32,
     log_id: [u8; 8],
     topic: u8,
     partition: i32,

@@ -110,10 +110,13 @@ impl<D: Domain, C> Core<D, C> {
                 _ => doubt = true,
             }
         }
-        self.out.push_back(Output::Unsettled {
-            in_flight: self.flights.len(),
-            doubt,
-        });
+        // Nothing is in flight where a stored state was lost in peace.
+        if !self.flights.is_empty() {
+            self.out.push_back(Output::Unsettled {
+                in_flight: self.flights.len(),
+                doubt,
+            });
+        }
         match upto {
             Some(offset) if !doubt => self.read(Upto::Offset(offset)),
             _ => self.read(Upto::End),
