@@ -157,7 +157,7 @@ impl<D: Domain, C> Core<D, C> {
         }
         self.unproven.push(caller);
         self.unproven_at = self.unproven_at.max(at);
-        if Bug::StrongByEndOffset.is_in() && matches!(self.phase, Phase::Writing) && self.flights.len() == 0 {
+        if Bug::StrongByEndOffset.is_in() && matches!(self.phase, Phase::Writing) && self.flights.is_empty() {
             return self.read(Upto::End);
         }
         self.decide_waiting();

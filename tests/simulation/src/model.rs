@@ -271,7 +271,7 @@ impl Moment {
                     }
                 }
                 Output::StateLost { .. } | Output::Stopped { .. } => {
-                    self.violation = Some(Violation::FoldFailed)
+                    self.violation = Some(Violation::FoldFailed);
                 }
                 Output::Mismatch { .. } | Output::Unavailable { .. } => {
                     self.violation = Some(Violation::WrongAnswer);

@@ -12,6 +12,8 @@ use crate::writer::Restored;
 
 const AGGREGATES: u64 = 60;
 
+type Change = fn(&mut Meta);
+
 /// A snapshot's file, closed, and what is in it.
 fn stored(path: &Path) -> (Driven, Commands) {
     let mut driven = Driven::new(Topic::Orders);
@@ -125,7 +127,6 @@ fn what_is_no_snapshot_of_this_partition_is_thrown_away() {
     });
     stored(&path);
     because(identity(Topic::Stock));
-    type Change = fn(&mut Meta);
     let changes: [Change; 2] = [|meta| meta.format += 1, |meta| meta.storage += 1];
     for change in changes {
         let (driven, _) = stored(&path);

@@ -105,30 +105,30 @@ impl Pair {
 
     fn run(&mut self, seed: u64, steps: usize, aggregates: u64, step_max: i64) -> Seen {
         let mut commands = Commands::new(self.topic, seed, aggregates, step_max);
-        let mut seen = Seen::default();
+        let mut counts = Seen::default();
         for _ in 0..steps {
             let request = commands.next();
             assert_eq!(self.whole.ask(&request), self.stored.ask(&request));
             match self.rng.u8(0..40) {
                 0 | 1 => {
                     let meanwhile = self.rng.usize(0..4);
-                    seen.saved += usize::from(self.save(|pair| {
+                    counts.saved += usize::from(self.save(|pair| {
                         for _ in 0..meanwhile {
                             let request = commands.next();
                             assert_eq!(pair.whole.ask(&request), pair.stored.ask(&request));
                         }
                     }));
                 }
-                2..=9 => seen.evicted += self.stored.core.evict(2, 1),
+                2..=9 => counts.evicted += self.stored.core.evict(2, 1),
                 10 => {
                     let resumed = self.restart();
-                    seen.resumed += usize::from(resumed);
+                    counts.resumed += usize::from(resumed);
                 }
                 _ => {}
             }
         }
-        seen.forgotten = self.compare(&commands, aggregates);
-        seen
+        counts.forgotten = self.compare(&commands, aggregates);
+        counts
     }
 }
 
