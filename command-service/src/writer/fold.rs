@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use eventlog::bugs::Bug;
 use eventlog::{Chain, Checkpoint, Link};
+use rustc_hash::FxHashSet;
 use uuid::Uuid;
 
-use super::cold::{Changed, Cold, ColdError, Delta, Old};
+use super::cold::{Changed, Cold, ColdError, Delta, Old, Restored};
 use super::domain::{Domain, Left};
 use super::hot::Hot;
 use super::remembered::{Kept, Remembered};
@@ -19,6 +20,8 @@ const LOOKS_MAX: usize = 2_000;
 pub struct Fold<D: Domain> {
     pub(super) chain: Chain,
     states: Hot<D::Key, D::State>,
+    /// Aggregates for which the process manager has something to do, wherever they are.
+    open: FxHashSet<D::Key>,
     pub(super) remembered: Remembered<D::Answer>,
     /// The last snapshot; none where nobody keeps any, and all is in memory.
     cold: Option<Arc<dyn Cold<D>>>,
@@ -45,6 +48,7 @@ impl<D: Domain> Clone for Fold<D> {
         Self {
             chain: self.chain.clone(),
             states: self.states.clone(),
+            open: self.open.clone(),
             remembered: self.remembered.clone(),
             cold: self.cold.clone(),
             ..*self
@@ -57,6 +61,7 @@ impl<D: Domain> Fold<D> {
         Self {
             chain: Chain::from(checkpoint),
             states: Hot::default(),
+            open: FxHashSet::default(),
             remembered: Remembered::default(),
             cold: None,
             from_nothing: true,
@@ -66,13 +71,14 @@ impl<D: Domain> Fold<D> {
     }
 
     /// What a snapshot says.
-    pub(super) fn restored(checkpoint: Checkpoint, log_time: Option<i64>, cold: Arc<dyn Cold<D>>) -> Self {
+    pub(super) fn restored(restored: Restored<D>) -> Self {
         Self {
-            remembered: Remembered::at(log_time),
-            cold: Some(cold),
+            open: restored.open.into_iter().collect(),
+            remembered: Remembered::at(restored.log_time),
+            cold: Some(restored.cold),
             from_nothing: false,
-            stored_offset: checkpoint.last_offset,
-            ..Self::new(checkpoint)
+            stored_offset: restored.checkpoint.last_offset,
+            ..Self::new(restored.checkpoint)
         }
     }
 
@@ -106,6 +112,11 @@ impl<D: Domain> Fold<D> {
     /// All aggregates that are in memory.
     pub fn states(&self) -> impl Iterator<Item = (&D::Key, &D::State)> {
         self.states.iter()
+    }
+
+    /// Aggregates for which the process manager has something to do, wherever they are.
+    pub fn open(&self) -> impl Iterator<Item = &D::Key> {
+        self.open.iter()
     }
 
     /// Takes an aggregate into memory, if there is one. It stays until [`Fold::evict`].
@@ -229,6 +240,11 @@ impl<D: Domain> Fold<D> {
                 .insert(record.command_id, kept, domain.occurred_at(record.event));
         }
         leaves.map(|(key, state)| {
+            if domain.has_work(&state) {
+                self.open.insert(key.clone());
+            } else {
+                self.open.remove(&key);
+            }
             self.states.put(key.clone(), state);
             key
         })

@@ -16,9 +16,8 @@ impl<D: Domain, C> Core<D, C> {
     /// A writer that starts from a snapshot whose last record the caller has found in the log. Aggregates for which the
     /// process manager has something to do are told of once the log is read.
     pub fn restore(domain: D, limits: Limits, restored: Restored<D>) -> Self {
-        let fold = Fold::restored(restored.checkpoint, restored.log_time, restored.cold);
-        let mut core = Self::resume(domain, limits, fold);
-        core.changed.extend(restored.open);
+        let mut core = Self::resume(domain, limits, Fold::restored(restored));
+        core.changed = core.fold.open().cloned().collect();
         core
     }
 
