@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use eventlog::Checkpoint;
 use redb::{
     Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction,
 };
@@ -123,6 +122,7 @@ impl<D: Stored> Store<D> {
         Ok(Some(Restored {
             checkpoint: meta.checkpoint(),
             log_time: meta.log_time,
+            carried_out: meta.carried_out,
             open,
             cold: self.view()?,
         }))
@@ -210,17 +210,18 @@ impl<D: Stored> Store<D> {
         }
         write_states(write, delta)?;
         write_commands(write, delta)?;
-        write_meta::<D>(write, self.identity, delta.checkpoint, delta.log_time)
+        write_meta(write, self.identity, delta)
     }
 }
 
-pub(super) fn write_meta<D: Stored>(
+fn write_meta<D: Stored>(
     write: &WriteTransaction,
     identity: Identity,
-    checkpoint: Checkpoint,
-    log_time: Option<i64>,
+    delta: &Delta<D>,
 ) -> Result<(), redb::Error> {
-    let meta = Meta::new::<D>(identity, checkpoint, log_time);
+    let mut meta = Meta::new::<D>(identity, delta.checkpoint);
+    meta.log_time = delta.log_time;
+    meta.carried_out = delta.carried_out;
     write
         .open_table(META)?
         .insert([].as_slice(), seal(&[], &meta).as_slice())?;

@@ -34,10 +34,11 @@ pub(super) struct Meta {
     last_offset: i64,
     link: [u8; 16],
     pub log_time: Option<i64>,
+    pub carried_out: Option<u64>,
 }
 
 impl Meta {
-    pub fn new<D: Stored>(identity: Identity, checkpoint: Checkpoint, log_time: Option<i64>) -> Self {
+    pub fn new<D: Stored>(identity: Identity, checkpoint: Checkpoint) -> Self {
         Self {
             format: FORMAT,
             storage: D::STORAGE_VERSION,
@@ -47,7 +48,8 @@ impl Meta {
             next_offset: checkpoint.next_offset,
             last_offset: checkpoint.last_offset,
             link: checkpoint.link.0,
-            log_time,
+            log_time: None,
+            carried_out: None,
         }
     }
 
@@ -63,7 +65,8 @@ impl Meta {
     pub fn unusable<D: Stored>(&self, identity: Identity) -> Option<String> {
         let expected = Self {
             log_time: self.log_time,
-            ..Self::new::<D>(identity, self.checkpoint(), None)
+            carried_out: self.carried_out,
+            ..Self::new::<D>(identity, self.checkpoint())
         };
         let of = |meta: &Self| {
             let topic = Topic::from_index(meta.topic);

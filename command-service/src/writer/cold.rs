@@ -56,6 +56,8 @@ pub struct Delta<D: Domain> {
     pub checkpoint: Checkpoint,
     /// Log time there, in microseconds; none where nothing was remembered yet.
     pub log_time: Option<i64>,
+    /// The commands topic is carried out up to and including that offset.
+    pub carried_out: Option<u64>,
     /// The fold began with nothing: whatever snapshot there is belongs to another history and has to go.
     pub from_nothing: bool,
     /// Aggregates that changed.
@@ -78,6 +80,8 @@ pub struct Restored<D: Domain> {
     pub checkpoint: Checkpoint,
     /// Log time there, in microseconds.
     pub log_time: Option<i64>,
+    /// The commands topic is carried out up to and including that offset.
+    pub carried_out: Option<u64>,
     /// Aggregates for which the process manager has something to do.
     pub open: Vec<D::Key>,
     /// The snapshot.
@@ -89,6 +93,7 @@ pub struct Restored<D: Domain> {
 pub struct InMemory<D: Domain> {
     checkpoint: Checkpoint,
     log_time: Option<i64>,
+    carried_out: Option<u64>,
     states: FxHashMap<D::Key, D::State>,
     open: FxHashSet<D::Key>,
     commands: FxHashMap<Uuid, Old<D::Answer>>,
@@ -99,6 +104,7 @@ impl<D: Domain> Default for InMemory<D> {
         Self {
             checkpoint: Checkpoint::BEGINNING,
             log_time: None,
+            carried_out: None,
             states: FxHashMap::default(),
             open: FxHashSet::default(),
             commands: FxHashMap::default(),
@@ -126,6 +132,7 @@ impl<D: Domain> InMemory<D> {
         let forget_before = delta.forget_before();
         self.checkpoint = delta.checkpoint;
         self.log_time = delta.log_time;
+        self.carried_out = delta.carried_out;
         for Changed { key, state, has_work } in delta.states {
             if has_work {
                 self.open.insert(key.clone());
@@ -146,6 +153,7 @@ impl<D: Domain> InMemory<D> {
         Restored {
             checkpoint: self.checkpoint,
             log_time: self.log_time,
+            carried_out: self.carried_out,
             open: self.open.iter().cloned().collect(),
             cold: Arc::new(self.clone()),
         }

@@ -215,6 +215,7 @@ impl<D: Domain, C> Core<D, C> {
                         envelope.command_id
                     },
                     fingerprint: envelope.fingerprint,
+                    source: envelope.source,
                 };
                 match self.fold.apply(&self.domain, &effective) {
                     Ok(changed) => self.note_changed(changed),

@@ -23,6 +23,8 @@ pub struct Fold<D: Domain> {
     /// Aggregates for which the process manager has something to do, wherever they are.
     open: FxHashSet<D::Key>,
     pub(super) remembered: Remembered<D::Answer>,
+    /// The commands topic is carried out up to and including that offset.
+    carried_out: Option<u64>,
     /// The last snapshot; none where nobody keeps any, and all is in memory.
     cold: Option<Arc<dyn Cold<D>>>,
     /// It began with the log's beginning, and no snapshot was made of it yet.
@@ -40,6 +42,8 @@ pub(super) struct Effective<'a, E> {
     /// Nil for a barrier.
     pub command_id: Uuid,
     pub fingerprint: [u8; 16],
+    /// `tw_source`
+    pub source: Option<u64>,
 }
 
 impl<D: Domain> Clone for Fold<D> {
@@ -63,6 +67,7 @@ impl<D: Domain> Fold<D> {
             states: Hot::default(),
             open: FxHashSet::default(),
             remembered: Remembered::default(),
+            carried_out: None,
             cold: None,
             from_nothing: true,
             stored_offset: -1,
@@ -75,6 +80,7 @@ impl<D: Domain> Fold<D> {
         Self {
             open: restored.open.into_iter().collect(),
             remembered: Remembered::at(restored.log_time),
+            carried_out: restored.carried_out,
             cold: Some(restored.cold),
             from_nothing: false,
             stored_offset: restored.checkpoint.last_offset,
@@ -169,6 +175,7 @@ impl<D: Domain> Fold<D> {
             number,
             checkpoint: right_behind(saved),
             log_time: self.remembered.log_time(),
+            carried_out: self.carried_out,
             from_nothing: self.from_nothing,
             states,
             commands,
@@ -204,6 +211,11 @@ impl<D: Domain> Fold<D> {
         self.states.len()
     }
 
+    /// The last offset of the commands topic whose command, and every one before it, is carried out.
+    pub fn carried_out(&self) -> Option<u64> {
+        self.carried_out
+    }
+
     /// Folds an effective record that the chain has just moved over and whose aggregate is warm. Returns the aggregate that
     /// it changed.
     pub(super) fn apply(
@@ -228,6 +240,7 @@ impl<D: Domain> Fold<D> {
         record: &Effective<'_, D::Event>,
         leaves: Option<Left<D>>,
     ) -> Option<D::Key> {
+        self.carried_out = self.carried_out.max(record.source);
         let forgotten = Bug::ForgetRejections.is_in() && leaves.is_none();
         if !record.command_id.is_nil() && !forgotten {
             let answer = domain.answer(record.event, leaves.as_ref().map(|(_, state)| state));

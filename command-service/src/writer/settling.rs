@@ -45,6 +45,7 @@ impl<D: Domain, C> Core<D, C> {
                 .request
                 .as_ref()
                 .map_or([0; 16], |request| request.fingerprint),
+            source: sent.record.source,
         };
         let changed = self.fold.accept(&self.domain, &effective, sent.leaves);
         self.window = (self.window + 1).min(self.limits.in_flight_max);
@@ -258,6 +259,7 @@ impl<D: Domain, C> Core<D, C> {
             event_id: Uuid::nil(),
             command_id: Uuid::from_slice(id).unwrap_or_default(),
             fingerprint: fingerprint.try_into().unwrap_or_default(),
+            source: None,
         };
         let leaves = self.domain.changes(&event).zip(state);
         self.fold.accept(&self.domain, &effective, leaves);

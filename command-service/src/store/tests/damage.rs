@@ -130,7 +130,7 @@ fn what_is_no_snapshot_of_this_partition_is_thrown_away() {
     let changes: [Change; 2] = [|meta| meta.format += 1, |meta| meta.storage += 1];
     for change in changes {
         let (driven, _) = stored(&path);
-        let mut meta = Meta::new::<Shop>(identity(Topic::Orders), driven.core.fold().checkpoint(), None);
+        let mut meta = Meta::new::<Shop>(identity(Topic::Orders), driven.core.fold().checkpoint());
         change(&mut meta);
         {
             let database = redb::Database::open(&path).unwrap();

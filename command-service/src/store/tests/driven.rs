@@ -169,7 +169,7 @@ impl Commands {
             expected: Expected::Any,
             causes: [].into(),
             traceparent: None,
-            source: None,
+            source: (self.rng.u8(0..3) == 0).then_some(self.sent.len() as u64),
             command,
         };
         self.sent.push(request.clone());

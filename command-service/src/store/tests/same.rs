@@ -85,6 +85,7 @@ impl Pair {
         assert_eq!(self.whole.log, self.stored.log);
         let whole = self.whole.core.fold();
         assert_eq!(whole.checkpoint(), self.stored.core.fold().checkpoint());
+        assert_eq!(whole.carried_out(), self.stored.core.fold().carried_out());
         let mut forgotten = 0;
         for request in commands.sent() {
             let kept = whole.kept(request.id).unwrap();
