@@ -536,6 +536,8 @@ impl World {
     /// Takes what a writer wants done, and judges what it says.
     fn collect(&mut self, number: usize) -> Result<(), Violation> {
         CLOCK.set(self.clock(number));
+        let mut proven_upto = 0;
+        let mut lost = false;
         while let Some(output) = self.nodes[number].core.next_output() {
             let node = &mut self.nodes[number];
             match output {
@@ -588,8 +590,8 @@ impl World {
                     });
                     self.strong[read].proven = true;
                     self.seen.proven += 1;
-                    let folded = self.nodes[number].core.fold().next_offset();
-                    if next_offset < self.strong[read].from || folded < next_offset {
+                    proven_upto = proven_upto.max(next_offset);
+                    if next_offset < self.strong[read].from {
                         return Err(Violation::StaleRead);
                     }
                 }
@@ -598,13 +600,19 @@ impl World {
                         keep.repair();
                     }
                     self.seen.lost += 1;
+                    lost = true;
                     self.say(|| format!("writer {number} reads the log from its beginning"));
                 }
                 Output::Stopped { .. } => return Err(Violation::FoldFailed),
                 Output::Changed { .. } | Output::Void { .. } | Output::Unsettled { .. } => {}
             }
         }
-        self.nodes[number].core.evict(0, 0);
+        let core = &mut self.nodes[number].core;
+        // What was proven is folded, unless the state was lost right afterwards; it is proven all the same.
+        if core.fold().next_offset() < proven_upto && !lost {
+            return Err(Violation::StaleRead);
+        }
+        core.evict(0, 0);
         Ok(())
     }
 
