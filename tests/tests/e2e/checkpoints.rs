@@ -46,7 +46,7 @@ impl Service {
             hot_commands: 4,
             ..CheckpointConfig::new(data_dir.to_owned())
         });
-        let (writers, thread) = engine::start(config, codec(log).await).unwrap();
+        let (writers, thread) = engine::start(config, codec(log).await).expect("the writers start");
         eventually("the writers are ready", Duration::from_secs(20), async || {
             writers.is_ready().then_some(())
         })
@@ -54,13 +54,13 @@ impl Service {
         Self { writers, thread }
     }
 
-    /// Asks for commands; each answer's sequence, and how many were answered before.
+    /// Asks for commands; the offset behind each one's record, and how many were answered before.
     async fn ask(&self, commands: std::ops::Range<u64>) -> (Vec<i64>, usize) {
         let mut offsets = Vec::new();
         let mut replayed = 0;
         for n in commands {
             let timeout = Duration::from_secs(10);
-            let answered = self.writers.submit(request(n), timeout).await.unwrap();
+            let answered = self.writers.submit(request(n), timeout).await.expect("an answer");
             offsets.push(answered.next_offset);
             replayed += usize::from(answered.replayed);
         }
@@ -69,9 +69,9 @@ impl Service {
 
     async fn end(self) {
         drop(self.writers);
-        tokio::task::spawn_blocking(move || self.thread.join().unwrap())
+        tokio::task::spawn_blocking(move || self.thread.join().expect("no writer panics"))
             .await
-            .unwrap();
+            .expect("a thread");
     }
 }
 
