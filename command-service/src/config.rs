@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::engine::PAYMENT_WINDOW_MICROS;
 use service_kit::config::{Config, ConfigError, KafkaConfig, RegistryConfig, Settings, TokenConfig};
 
 /// The command service's configuration.
@@ -17,6 +18,8 @@ pub struct CommandConfig {
     pub listen: std::net::SocketAddr,
     /// The query service as clients reach it: the base of `Location`.
     pub query_url: String,
+    /// How long a confirmed order may stay unpaid, in microseconds.
+    pub payment_window_micros: i64,
     /// Where verified schema ids are kept, for starts without the registry.
     pub data_dir: PathBuf,
 }
@@ -33,10 +36,22 @@ impl Config for CommandConfig {
                 .unwrap_or("http://127.0.0.1:8081")
                 .trim_end_matches('/')
                 .to_owned(),
+            payment_window_micros: payment_window(settings)?,
             data_dir: settings
                 .get("TAILWATER_DATA_DIR")
                 .unwrap_or(".local/data/command-service")
                 .into(),
         })
     }
+}
+
+fn payment_window(settings: &Settings) -> Result<i64, ConfigError> {
+    const NAME: &str = "TAILWATER_PAYMENT_WINDOW_SECONDS";
+    let default = PAYMENT_WINDOW_MICROS / 1_000_000;
+    let seconds: i64 = settings.parse_or(NAME, default)?;
+    let micros = seconds.checked_mul(1_000_000).filter(|micros| *micros > 0);
+    micros.ok_or_else(|| ConfigError::Malformed {
+        name: NAME,
+        detail: format!("{seconds} is not a number of seconds from 1 on"),
+    })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use command_service::config::CommandConfig;
-use command_service::engine::{self, EngineConfig, Handle};
+use command_service::engine::{self, Engine, EngineConfig, Handle};
 use command_service::{http, metrics};
 use eventlog::{LogConfig, TokenKey, registry, topics};
 use service_kit::basics::{Basics, finish};
@@ -37,13 +37,23 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
     let listener = serve::bind(config.listen).await?;
     let (partitions, log_id) = find_log(&log).await?;
     let tokens = TokenKey::new(config.token.key.expose().as_bytes(), log_id);
-    let (writers, thread) = engine::start(EngineConfig::new(log, log_id, partitions), codec)?;
+    let prefix = log.prefix.as_str().into();
+    let mut engine_config = EngineConfig::new(log, log_id, partitions);
+    engine_config.payment_window_micros = config.payment_window_micros;
+    let Engine {
+        handle: writers,
+        errands,
+        thread,
+    } = engine::start(engine_config, codec)?;
+    writers.own_everything();
     tokio::spawn(watch(writers.clone(), health.clone()));
     let api = http::Api {
         writers,
         tokens,
         query_url: config.query_url.into(),
+        prefix,
     };
+    drop(errands);
     let basics = Basics {
         health,
         metrics: exporter,

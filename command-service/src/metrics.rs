@@ -8,6 +8,7 @@ const VOID: &str = "tailwater_void_records_total";
 const UNSETTLED: &str = "tailwater_writer_unsettled_total";
 const STOPPED: &str = "tailwater_writer_partitions_stopped_total";
 const BACKLOG: &str = "tailwater_writer_backlog_commands";
+const DEAD_LETTERS: &str = "tailwater_dead_letters_total";
 const STEPS: &str = "tailwater_process_manager_open_steps";
 
 /// Tells what each metric means, and lets counters begin at zero.
@@ -28,6 +29,10 @@ pub fn describe() {
         STOPPED,
         "Partitions that take no commands because an effective record cannot be folded."
     );
+    describe_counter!(
+        DEAD_LETTERS,
+        "Accepted commands that could not be read and went to the dead letters."
+    );
     describe_gauge!(BACKLOG, "Commands that have no answer yet.");
     describe_gauge!(STEPS, "Steps of the process manager that are under way.");
     for fault in [Fault::Header(""), Fault::After, Fault::Hash] {
@@ -38,6 +43,7 @@ pub fn describe() {
     }
     counter!(APPENDED).absolute(0);
     counter!(STOPPED).absolute(0);
+    counter!(DEAD_LETTERS).absolute(0);
 }
 
 pub(crate) fn appended() {
@@ -50,6 +56,10 @@ pub(crate) fn void(fault: Fault) {
 
 pub(crate) fn unsettled(doubt: bool) {
     counter!(UNSETTLED, "cause" => if doubt { "doubt" } else { "other_writer" }).increment(1);
+}
+
+pub(crate) fn dead_letter() {
+    counter!(DEAD_LETTERS).increment(1);
 }
 
 pub(crate) fn stopped() {

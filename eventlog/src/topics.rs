@@ -11,6 +11,7 @@ use schemas::Topic;
 
 use crate::config::LogConfig;
 use crate::error::LogError;
+use crate::plain::PlainTopic;
 use crate::positions::LogId;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,7 +53,7 @@ pub async fn ensure(config: &LogConfig, partitions: i32, replication: i32) -> Re
         })
         .collect();
     plans.push(Plan {
-        name: format!("{}.commands", config.prefix),
+        name: PlainTopic::Commands.name(&config.prefix),
         partitions,
         settings: KEPT,
     });
@@ -62,7 +63,7 @@ pub async fn ensure(config: &LogConfig, partitions: i32, replication: i32) -> Re
         settings: COMPACTED,
     });
     plans.push(Plan {
-        name: format!("{}.dead-letters", config.prefix),
+        name: PlainTopic::DeadLetters.name(&config.prefix),
         partitions: 1,
         settings: KEPT,
     });

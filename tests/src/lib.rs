@@ -13,5 +13,5 @@ mod pipeline;
 pub use client::{Answer, Client, key, order, send, try_send};
 pub use components::{Components, components, flush_redis};
 pub use eventually::eventually;
-pub use log::{Produced, codec, effective, partition, produce};
+pub use log::{Produced, codec, effective, partition, produce, produce_plain, read_plain};
 pub use pipeline::{Pipeline, Setup};

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use domain::Command;
-use eventlog::Positions;
+use eventlog::{PlainReader, Positions, TopicPartition};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::EngineConfig;
-use super::messages::{Answered, Input, NotAnswered};
+use super::messages::{Answered, ErrandStep, Input, NotAnswered, Role, Standing};
 use super::slots::{partition_for, slot_count, slot_of};
 use crate::writer::Request;
+
+/// How long a look-up may take.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the writers' thread and the way in share.
 pub(super) struct Shared {
@@ -23,14 +27,43 @@ pub(super) struct Shared {
     pub clients: AtomicUsize,
     /// Open steps of the process manager.
     pub steps: AtomicUsize,
+    /// Commands that wait or are in flight, of clients and of the process manager.
+    pub backlog: AtomicUsize,
     /// Whether each writer has folded the log up to its end once, in the order of slots.
     pub ready: Vec<AtomicBool>,
     /// What each writer has folded, in the order of slots.
     pub folded: Vec<AtomicI64>,
+    /// Whether that is what was the log's end not long ago.
+    pub current: Vec<AtomicBool>,
+    /// The next accepted command of each partition that the writers have not taken in; -1 where they take none.
+    pub sources: Vec<AtomicI64>,
+    /// Asks where the accepted commands end.
+    pub commands: PlainReader,
 }
 
 impl Shared {
-    pub fn new(config: &EngineConfig) -> Self {
+    /// Where the accepted commands of each partition end that this instance takes in.
+    fn source_ends(&self) -> Result<Vec<(usize, i64)>, NotAnswered> {
+        let mut ends = Vec::new();
+        for (partition, next) in self.sources.iter().enumerate() {
+            if next.load(Ordering::Acquire) >= 0 {
+                let number = i32::try_from(partition).unwrap_or(i32::MAX);
+                let end = self.commands.end(number, LOOK_UP_TIMEOUT);
+                ends.push((partition, end.map_err(|_| NotAnswered::Unavailable)?));
+            }
+        }
+        Ok(ends)
+    }
+
+    fn has_sources_up_to(&self, ends: &[(usize, i64)]) -> bool {
+        ends.iter().all(|(partition, end)| {
+            let next = self.sources[*partition].load(Ordering::Acquire);
+            // Another instance's affair since then: that one is asked, too.
+            next < 0 || next >= *end
+        })
+    }
+
+    pub fn new(config: &EngineConfig, commands: PlainReader) -> Self {
         let slots = slot_count(config.partitions);
         Self {
             partitions: config.partitions,
@@ -40,6 +73,10 @@ impl Shared {
             steps: AtomicUsize::new(0),
             ready: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             folded: (0..slots).map(|_| AtomicI64::new(0)).collect(),
+            backlog: AtomicUsize::new(0),
+            current: (0..slots).map(|_| AtomicBool::new(false)).collect(),
+            sources: (0..config.partitions).map(|_| AtomicI64::new(-1)).collect(),
+            commands,
         }
     }
 }
@@ -82,31 +119,116 @@ impl Handle {
         })
     }
 
+    /// Says what this instance is to each partition from now on, in the order of slots.
+    pub fn set_roles(&self, roles: Vec<Role>) {
+        // The thread runs as long as there is a handle.
+        let _ = self.inputs.send(Input::Roles(roles));
+    }
+
+    /// This instance is everything to everybody: there is no other.
+    pub fn own_everything(&self) {
+        self.set_roles(vec![Role::Owner; slot_count(self.shared.partitions)]);
+    }
+
+    /// What each writer has folded, and whether that is all there is, in the order of slots.
+    pub fn held(&self) -> Vec<(i64, bool)> {
+        let folded = self.shared.folded.iter().zip(&self.shared.current);
+        folded
+            .map(|(offset, current)| (offset.load(Ordering::Acquire), current.load(Ordering::Acquire)))
+            .collect()
+    }
+
+    /// Whether nobody waits for anything here.
+    pub fn is_idle(&self) -> bool {
+        self.shared.clients.load(Ordering::Relaxed) == 0 && self.shared.backlog.load(Ordering::Relaxed) == 0
+    }
+
     /// Has a command decided, and waits until its record is effective.
     pub async fn submit(
         &self,
         request: Request<Command>,
         timeout: Duration,
     ) -> Result<Answered, NotAnswered> {
+        let _seat = self.take_seat()?;
+        let (slot, request) = self.address(request);
+        self.ask(timeout, |reply| Input::Submit { slot, request, reply })
+            .await?
+    }
+
+    /// Has a command kept durably, or tells its answer where that is known.
+    pub async fn accept(
+        &self,
+        request: Request<Command>,
+        timeout: Duration,
+    ) -> Result<Standing, NotAnswered> {
+        let _seat = self.take_seat()?;
+        let (slot, request) = self.address(request);
+        self.ask(timeout, |reply| Input::Accept { slot, request, reply })
+            .await?
+    }
+
+    /// How a command stands, as far as this instance knows. None only where it has seen every accepted command that was
+    /// durable when it was asked.
+    pub async fn look_up(&self, id: Uuid) -> Result<Option<Standing>, NotAnswered> {
+        let found = self
+            .ask(LOOK_UP_TIMEOUT, |reply| Input::LookUp { id, reply })
+            .await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let shared = Arc::clone(&self.shared);
+        let ends = tokio::task::spawn_blocking(move || shared.source_ends()).await;
+        let ends = ends.map_err(|_| NotAnswered::Unavailable)??;
+        let deadline = Instant::now() + LOOK_UP_TIMEOUT;
+        while !self.shared.has_sources_up_to(&ends) {
+            if Instant::now() > deadline {
+                return Err(NotAnswered::TimedOut);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.ask(LOOK_UP_TIMEOUT, |reply| Input::LookUp { id, reply })
+            .await
+    }
+
+    /// The position that a partition's history has, proven by an append.
+    pub async fn prove(&self, partition: TopicPartition, timeout: Duration) -> Result<i64, NotAnswered> {
+        let slot = slot_of(partition, self.shared.partitions);
+        self.ask(timeout, |reply| Input::Prove { slot, reply }).await?
+    }
+
+    /// Tells what came of an [`Errand`].
+    pub fn finish(&self, step: ErrandStep, answered: Result<Answered, NotAnswered>) {
+        // The thread runs as long as there is a handle.
+        let _ = self.inputs.send(Input::Stepped { step, answered });
+    }
+
+    fn take_seat(&self) -> Result<Seat, NotAnswered> {
         let waiting = self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        let _seat = Seat(Arc::clone(&self.shared));
+        let seat = Seat(Arc::clone(&self.shared));
         if waiting >= self.shared.clients_max
             || self.shared.steps.load(Ordering::Relaxed) >= self.shared.steps_max
         {
             return Err(NotAnswered::Overloaded);
         }
+        Ok(seat)
+    }
+
+    fn address(&self, request: Request<Command>) -> (usize, Box<Request<Command>>) {
         let partition = partition_for(&request.command, self.shared.partitions);
+        (slot_of(partition, self.shared.partitions), Box::new(request))
+    }
+
+    async fn ask<T>(
+        &self,
+        timeout: Duration,
+        input: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, NotAnswered> {
         let (reply, answer) = oneshot::channel();
-        let slot = slot_of(partition, self.shared.partitions);
         self.inputs
-            .send(Input::Submit {
-                slot,
-                request: Box::new(request),
-                reply,
-            })
+            .send(input(reply))
             .map_err(|_| NotAnswered::Unavailable)?;
         match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(answered)) => answered,
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(NotAnswered::Unavailable),
             Err(_) => Err(NotAnswered::TimedOut),
         }

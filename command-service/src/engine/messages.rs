@@ -1,9 +1,12 @@
 //! What travels between the engine's parts: inputs of the writers' thread, reads that it asks for, and what clients are told.
 
 use domain::Command;
-use eventlog::{LogRecord, Report, TopicPartition};
+use eventlog::{LogRecord, PlainRecord, Report, TopicPartition};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
+use super::process_manager::Half;
 use crate::shop::Answer;
 use crate::writer::{Request, Upto};
 
@@ -15,10 +18,53 @@ pub(super) enum Input {
         request: Box<Request<Command>>,
         reply: oneshot::Sender<Result<Answered, NotAnswered>>,
     },
+    /// A client's command that is to be kept durably, and carried out when its turn comes.
+    Accept {
+        slot: usize,
+        request: Box<Request<Command>>,
+        reply: oneshot::Sender<Result<Standing, NotAnswered>>,
+    },
+    /// Somebody wants to know what became of a command.
+    LookUp {
+        id: Uuid,
+        reply: oneshot::Sender<Option<Standing>>,
+    },
+    /// Somebody wants to know how far a partition's history goes, proven.
+    Prove {
+        slot: usize,
+        reply: oneshot::Sender<Result<i64, NotAnswered>>,
+    },
+    /// What came of a step of the process manager that another instance was asked for.
+    Stepped {
+        step: ErrandStep,
+        answered: Result<Answered, NotAnswered>,
+    },
+    /// Accepted commands, as they lie in their topic.
+    Accepted(Vec<PlainRecord>),
+    /// What this instance is to each partition from now on, in the order of slots.
+    Roles(Vec<Role>),
     /// A delivery report.
     Report(Report),
     /// Records for a writer that asked for them.
     Read(Batch),
+}
+
+/// What an instance is to a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It decides the partition's commands.
+    Owner,
+    /// It folds what the owner writes, and takes over where the owner is gone.
+    Standby,
+    /// Nothing.
+    Idle,
+}
+
+/// What is asked of a reading thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    Read(Job),
+    Stop(TopicPartition),
 }
 
 /// A read that a writer asks for.
@@ -52,8 +98,33 @@ pub(super) enum ReadEnd {
     Truncated,
 }
 
+/// A step of the process manager for another instance's partition.
+#[derive(Debug)]
+pub struct Errand {
+    /// For [`super::Handle::finish`].
+    pub step: ErrandStep,
+    /// What is to be decided there.
+    pub request: Request<Command>,
+}
+
+/// Which step an [`Errand`] belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrandStep {
+    pub(super) id: Uuid,
+    pub(super) half: Half,
+}
+
+/// How a command stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    /// It waits for its turn: its partition and offset among the accepted commands, where they are known.
+    Accepted(Option<(i32, i64)>),
+    /// It was answered.
+    Answered(Answered),
+}
+
 /// A command's answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answered {
     /// What is answered.
     pub answer: Answer,
@@ -66,7 +137,7 @@ pub struct Answered {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NotAnswered {
     /// The command id came with another request before.
     #[error("the same key was used with another request")]

@@ -1,4 +1,6 @@
 //! Reads the log for the writers: one thread, one consumer, as many partitions as ask at once.
+//!
+//! There are two of it: one for reads that end, which writers wait for, and one that follows other instances' writers.
 
 use std::time::Duration;
 
@@ -6,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use eventlog::{LogConfig, LogError, LogReader, LogRecord, TopicPartition};
 use rustc_hash::FxHashMap;
 
-use super::messages::{Batch, Input, Job, ReadEnd};
+use super::messages::{Batch, Input, Job, Order, ReadEnd};
 use crate::writer::Upto;
 
 /// Records that go to the writers at once.
@@ -18,50 +20,79 @@ const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// Pause after records where nobody waits for them: what is appended meanwhile comes with one fetch.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(5);
+
 struct Active {
     job: Job,
     /// The next offset to read.
     next: i64,
-    /// The first offset that is not to be read; unknown until the broker was asked.
+    /// The first offset behind what was asked for; unknown until the broker was asked.
     until: Option<i64>,
+    /// Whether a follower came there; it goes on.
+    reached: bool,
     records: Vec<LogRecord>,
 }
 
-/// Starts the thread. It ends when the sender of jobs is dropped.
-pub(super) fn start(config: &LogConfig, inputs: Sender<Input>) -> Result<Sender<Job>, LogError> {
-    let (jobs, inbox) = crossbeam_channel::unbounded();
+/// The two ways to read.
+pub(super) struct Readers {
+    /// For reads that end.
+    pub hopping: Sender<Order>,
+    /// For reads that do not.
+    pub following: Sender<Order>,
+}
+
+/// Starts both threads. Each ends when its sender is dropped.
+pub(super) fn start(config: &LogConfig, inputs: &Sender<Input>) -> Result<Readers, LogError> {
+    let hopping = LogReader::hopping(config, "writer")?;
+    let following = LogReader::new(config, "standby")?;
+    Ok(Readers {
+        hopping: spawn("writers-reader", hopping, inputs.clone(), Duration::ZERO)?,
+        following: spawn("standbys-reader", following, inputs.clone(), FOLLOW_PAUSE)?,
+    })
+}
+
+fn spawn(
+    name: &str,
+    reader: LogReader,
+    inputs: Sender<Input>,
+    pause: Duration,
+) -> Result<Sender<Order>, LogError> {
+    let (orders, inbox) = crossbeam_channel::unbounded();
     let mut reading = Reading {
-        reader: LogReader::hopping(config, "writer")?,
+        reader,
         inputs,
+        pause,
         active: FxHashMap::default(),
         assigned: false,
     };
     std::thread::Builder::new()
-        .name("writers-reader".to_owned())
+        .name(name.to_owned())
         .spawn(move || reading.run(&inbox))
         .map_err(|error| LogError::Topic(format!("the reader's thread cannot be started: {error}")))?;
-    Ok(jobs)
+    Ok(orders)
 }
 
 struct Reading {
     reader: LogReader,
     inputs: Sender<Input>,
+    pause: Duration,
     active: FxHashMap<TopicPartition, Active>,
     /// Whether the consumer reads what is active, and nothing else.
     assigned: bool,
 }
 
 impl Reading {
-    fn run(&mut self, inbox: &Receiver<Job>) {
+    fn run(&mut self, inbox: &Receiver<Order>) {
         loop {
             if self.active.is_empty() {
                 self.rest();
-                let Ok(job) = inbox.recv() else { return };
-                self.begin(job);
+                let Ok(order) = inbox.recv() else { return };
+                self.obey(order);
             }
             loop {
                 match inbox.try_recv() {
-                    Ok(job) => self.begin(job),
+                    Ok(order) => self.obey(order),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }
@@ -82,10 +113,20 @@ impl Reading {
         self.assigned = false;
     }
 
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Read(job) => self.begin(job),
+            Order::Stop(partition) => {
+                self.active.remove(&partition);
+                self.assigned = false;
+            }
+        }
+    }
+
     fn begin(&mut self, job: Job) {
         let until = match job.upto {
             Upto::Offset(offset) => Some(offset + 1),
-            Upto::End => None,
+            Upto::End | Upto::Ever => None,
         };
         self.active.insert(
             job.partition,
@@ -93,6 +134,7 @@ impl Reading {
                 job,
                 next: job.from,
                 until,
+                reached: false,
                 records: Vec::new(),
             },
         );
@@ -114,12 +156,17 @@ impl Reading {
             self.assigned = true;
         }
         let mut timeout = Duration::from_millis(20);
-        for _ in 0..BATCH_RECORDS {
+        let mut taken = 0;
+        while taken < BATCH_RECORDS {
             let Some((partition, record)) = self.reader.poll(timeout)? else {
                 break;
             };
             timeout = Duration::ZERO;
             self.take(partition, record);
+            taken += 1;
+        }
+        if (1..BATCH_RECORDS).contains(&taken) {
+            std::thread::sleep(self.pause);
         }
         for read in self.active.values_mut().filter(|read| !read.records.is_empty()) {
             send(&self.inputs, read, ReadEnd::More);
@@ -136,14 +183,15 @@ impl Reading {
             }
             let (_, high) = self.reader.watermarks(*partition, WATERMARK_TIMEOUT)?;
             read.until = Some(high);
-            if high <= read.next {
-                let end = if high < read.next {
-                    ReadEnd::Truncated
-                } else {
-                    ReadEnd::Reached
-                };
-                send(&self.inputs, read, end);
+            if high < read.next {
+                send(&self.inputs, read, ReadEnd::Truncated);
                 done.push(*partition);
+            } else if high == read.next {
+                send(&self.inputs, read, ReadEnd::Reached);
+                read.reached = true;
+                if read.job.upto != Upto::Ever {
+                    done.push(*partition);
+                }
             }
         }
         for partition in done {
@@ -162,10 +210,13 @@ impl Reading {
         }
         read.next = record.offset + 1;
         read.records.push(record);
-        if read.until.is_some_and(|until| read.next >= until) {
+        if !read.reached && read.until.is_some_and(|until| read.next >= until) {
             send(&self.inputs, read, ReadEnd::Reached);
-            self.active.remove(&partition);
-            self.assigned = false;
+            read.reached = true;
+            if read.job.upto != Upto::Ever {
+                self.active.remove(&partition);
+                self.assigned = false;
+            }
         }
     }
 }

@@ -1,17 +1,21 @@
 //! REST writes: requests in, answers out. Nothing is decided here.
 //!
 //! - [`orders`], [`stock`]: one handler for each row of the contract's table, with its request body.
-//! - [`command`]: what all of them share: headers to a command's frame, the frame to a writer, its answer to a response.
+//! - [`command`]: what all of them share: headers to a command's frame, the frame to a writer; [`answer`]: what it says, as
+//!   a response.
+//! - [`outcomes`]: what became of a command.
 
+mod answer;
 mod command;
 mod openapi;
 mod orders;
+mod outcomes;
 mod stock;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{get, post};
 use eventlog::TokenKey;
 use service_kit::ProblemKind;
 
@@ -28,6 +32,8 @@ pub struct Api {
     pub tokens: TokenKey,
     /// The query service as clients reach it.
     pub query_url: Arc<str>,
+    /// What the names of the topics begin with.
+    pub prefix: Arc<str>,
 }
 
 /// The paths of the command service.
@@ -40,6 +46,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/orders/{id}/notes", post(orders::add_note))
         .route("/v1/stock/{sku}/receipts", post(stock::receive))
         .route("/v1/stock/{sku}/adjustments", post(stock::adjust))
+        .route("/v1/commands/{command_id}", get(outcomes::outcome))
         .with_state(api)
 }
 

@@ -13,6 +13,8 @@ pub struct Fold<D: Domain> {
     pub(super) chain: Chain,
     states: FxHashMap<D::Key, D::State>,
     pub(super) remembered: Remembered<D::Answer>,
+    /// The commands topic is carried out up to and including that offset.
+    carried_out: Option<u64>,
 }
 
 /// An effective record, as far as a fold uses it.
@@ -22,6 +24,8 @@ pub(super) struct Effective<'a, E> {
     /// Nil for a barrier.
     pub command_id: Uuid,
     pub fingerprint: [u8; 16],
+    /// `tw_source`
+    pub source: Option<u64>,
 }
 
 impl<D: Domain> Clone for Fold<D> {
@@ -31,16 +35,19 @@ impl<D: Domain> Clone for Fold<D> {
             chain: self.chain.clone(),
             states: self.states.clone(),
             remembered: self.remembered.clone(),
+            carried_out: self.carried_out,
         }
     }
 }
 
 impl<D: Domain> Fold<D> {
-    pub(super) fn new(checkpoint: Checkpoint) -> Self {
+    /// Nothing folded yet, from there on.
+    pub fn new(checkpoint: Checkpoint) -> Self {
         Self {
             chain: Chain::from(checkpoint),
             states: FxHashMap::default(),
             remembered: Remembered::default(),
+            carried_out: None,
         }
     }
 
@@ -85,6 +92,11 @@ impl<D: Domain> Fold<D> {
         self.remembered.get(id)
     }
 
+    /// The last offset of the commands topic whose command, and every one before it, is carried out.
+    pub fn carried_out(&self) -> Option<u64> {
+        self.carried_out
+    }
+
     /// Folds an effective record that the chain has just moved over. Returns the aggregate that it changed.
     pub(super) fn apply(
         &mut self,
@@ -108,6 +120,7 @@ impl<D: Domain> Fold<D> {
         record: &Effective<'_, D::Event>,
         leaves: Option<Left<D>>,
     ) -> Option<D::Key> {
+        self.carried_out = self.carried_out.max(record.source);
         let forgotten = Bug::ForgetRejections.is_in() && leaves.is_none();
         if !record.command_id.is_nil() && !forgotten {
             let answer = domain.answer(record.event, leaves.as_ref().map(|(_, state)| state));

@@ -41,5 +41,6 @@ where
         self.unproven.hash(state);
         (self.unproven_at, self.barrier_from_ms, self.now_ms, self.window).hash(state);
         self.changed.hash(state);
+        (self.untold, self.current, self.passed, self.fold.carried_out()).hash(state);
     }
 }

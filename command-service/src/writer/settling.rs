@@ -29,7 +29,7 @@ impl<D: Domain, C> Core<D, C> {
         match self.phase {
             Phase::Writing => self.decide_waiting(),
             Phase::Settling => self.read_when_reported(),
-            Phase::Reading(_) | Phase::Stopped => {}
+            Phase::Reading(_) | Phase::Stopped | Phase::Resting => {}
         }
     }
 
@@ -45,6 +45,7 @@ impl<D: Domain, C> Core<D, C> {
                 .request
                 .as_ref()
                 .map_or([0; 16], |request| request.fingerprint),
+            source: sent.record.source,
         };
         let changed = self.fold.accept(&self.domain, &effective, sent.leaves);
         self.window = (self.window + 1).min(self.limits.in_flight_max);
@@ -65,6 +66,28 @@ impl<D: Domain, C> Core<D, C> {
                 .into_iter()
                 .map(|caller| Output::Proven { caller, next_offset }),
         );
+    }
+
+    pub(super) fn announce_changed(&mut self) {
+        for key in self.take_changed() {
+            self.announce(key, None);
+        }
+    }
+
+    /// The aggregates that changed since the last call, or all that may have work where nobody was told of them before.
+    fn take_changed(&mut self) -> Vec<D::Key> {
+        if std::mem::take(&mut self.untold) {
+            self.changed.clear();
+            let states = self.fold.states();
+            return states
+                .filter(|(_, state)| self.domain.has_work(state))
+                .map(|(key, _)| key.clone())
+                .collect();
+        }
+        let mut changed = std::mem::take(&mut self.changed);
+        let mut seen = rustc_hash::FxHashSet::default();
+        changed.retain(|key| seen.insert(key.clone()));
+        changed
     }
 
     fn announce(&mut self, key: D::Key, traceparent: Option<std::sync::Arc<str>>) {
@@ -143,6 +166,9 @@ impl<D: Domain, C> Core<D, C> {
                 _ => self.unproven.extend(proves),
             }
             let sent = flight.sent;
+            if sent.request.is_none() {
+                self.passed = self.passed.max(sent.record.source);
+            }
             let kept = sent
                 .request
                 .as_ref()
@@ -172,12 +198,7 @@ impl<D: Domain, C> Core<D, C> {
                 self.waiting.push_back(request);
             }
         }
-        let mut changed = std::mem::take(&mut self.changed);
-        let mut seen = rustc_hash::FxHashSet::default();
-        changed.retain(|key| seen.insert(key.clone()));
-        for key in changed {
-            self.announce(key, None);
-        }
+        self.announce_changed();
         self.decide_waiting();
     }
 }
@@ -259,6 +280,7 @@ impl<D: Domain, C> Core<D, C> {
             event_id: Uuid::nil(),
             command_id: Uuid::from_slice(id).unwrap_or_default(),
             fingerprint: fingerprint.try_into().unwrap_or_default(),
+            source: None,
         };
         let leaves = self.domain.changes(&event).zip(state);
         self.fold.accept(&self.domain, &effective, leaves);

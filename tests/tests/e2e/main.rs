@@ -1,6 +1,8 @@
 //! What the pipeline does when everything is there.
 
 mod api;
+mod commands;
+mod deadlines;
 mod foreign;
 mod problems;
 mod reads;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use command_service::engine::{self, EngineConfig, Handle, NotAnswered};
-use command_service::shop::Answer;
+use command_service::shop::{Answer, Created, Key};
 use command_service::writer::{Expected, Request};
 use domain::{Command, StockCommand};
 use e2e::{Setup, codec, effective, partition};
@@ -72,9 +72,12 @@ async fn two_writers_on_one_partition_acknowledge_only_what_counts() {
     let log = pipeline.log();
     let log_id = topics::log_id(&log, Duration::from_secs(10)).unwrap();
     let config = EngineConfig::new(log.clone(), log_id, 1);
-    let (first, _thread) = engine::start(config.clone(), codec(&log).await).unwrap();
-    let (second, _thread) = engine::start(config, codec(&log).await).unwrap();
-    let writers = [first, second];
+    let first = engine::start(config.clone(), codec(&log).await).unwrap();
+    let second = engine::start(config, codec(&log).await).unwrap();
+    let writers = [first.handle, second.handle];
+    for writer in &writers {
+        writer.own_everything();
+    }
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let writers = writers.clone();
@@ -122,6 +125,8 @@ async fn two_writers_on_one_partition_acknowledge_only_what_counts() {
                 assert_eq!(
                     answer,
                     &Answer::Applied {
+                        subject: Key::Stock(sku.as_str().into()),
+                        created: Created::Nothing,
                         sequence: *sequence,
                         status: None
                     }
