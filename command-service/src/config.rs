@@ -1,6 +1,9 @@
 //! What the command service needs to know.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+
+use service_kit::rate_limit::RateLimit;
 
 use crate::engine::PAYMENT_WINDOW_MICROS;
 use service_kit::config::{Config, ConfigError, KafkaConfig, RegistryConfig, Settings, TokenConfig};
@@ -20,6 +23,10 @@ pub struct CommandConfig {
     pub query_url: String,
     /// How long a confirmed order may stay unpaid, in microseconds.
     pub payment_window_micros: i64,
+    /// How long a command should wait at most before new ones are turned away, in milliseconds.
+    pub latency_target_ms: usize,
+    /// Requests a second that each caller may send; none: as many as it likes.
+    pub rate_limit: Option<NonZeroU32>,
     /// Where verified schema ids are kept, for starts without the registry.
     pub data_dir: PathBuf,
 }
@@ -37,6 +44,8 @@ impl Config for CommandConfig {
                 .trim_end_matches('/')
                 .to_owned(),
             payment_window_micros: payment_window(settings)?,
+            latency_target_ms: settings.parse_or("TAILWATER_LATENCY_TARGET_MS", 250)?,
+            rate_limit: RateLimit::read(settings)?,
             data_dir: settings
                 .get("TAILWATER_DATA_DIR")
                 .unwrap_or(".local/data/command-service")

@@ -9,6 +9,7 @@ use command_service::engine::{self, Engine, EngineConfig, Handle};
 use command_service::{http, metrics};
 use eventlog::{LogConfig, TokenKey, registry, topics};
 use service_kit::basics::{Basics, finish};
+use service_kit::rate_limit::{self, RateLimit};
 use service_kit::{Health, run, serve};
 
 #[global_allocator]
@@ -40,6 +41,7 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
     let prefix = log.prefix.as_str().into();
     let mut engine_config = EngineConfig::new(log, log_id, partitions);
     engine_config.payment_window_micros = config.payment_window_micros;
+    engine_config.admission.target_ms = config.latency_target_ms;
     let Engine {
         handle: writers,
         errands,
@@ -60,7 +62,12 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
         openapi: Some(http::document()),
         problems: http::problems(),
     };
-    serve::serve(listener, finish(http::routes(api), basics), shutdown).await?;
+    let mut routes = http::routes(api);
+    if let Some(requests) = config.rate_limit {
+        let limit = RateLimit::per_second(requests);
+        routes = routes.route_layer(axum::middleware::from_fn_with_state(limit, rate_limit::enforce));
+    }
+    serve::serve(listener, finish(routes, basics), shutdown).await?;
     // Every handle is gone with the router; what is in flight is in the log, or will be asked for again.
     drop(thread);
     Ok(())

@@ -9,6 +9,8 @@ const UNSETTLED: &str = "tailwater_writer_unsettled_total";
 const STOPPED: &str = "tailwater_writer_partitions_stopped_total";
 const BACKLOG: &str = "tailwater_writer_backlog_commands";
 const DEAD_LETTERS: &str = "tailwater_dead_letters_total";
+const SHED: &str = "tailwater_commands_shed_total";
+const WORK_MAX: &str = "tailwater_admission_work_max";
 const STEPS: &str = "tailwater_process_manager_open_steps";
 
 /// Tells what each metric means, and lets counters begin at zero.
@@ -33,6 +35,14 @@ pub fn describe() {
         DEAD_LETTERS,
         "Accepted commands that could not be read and went to the dead letters."
     );
+    describe_counter!(
+        SHED,
+        "Commands that were answered 503 at once, because too much was waiting."
+    );
+    describe_gauge!(
+        WORK_MAX,
+        "Commands and steps that may wait at once: what can be done within the latency target at the rate of late."
+    );
     describe_gauge!(BACKLOG, "Commands that have no answer yet.");
     describe_gauge!(STEPS, "Steps of the process manager that are under way.");
     for fault in [Fault::Header(""), Fault::After, Fault::Hash] {
@@ -44,6 +54,7 @@ pub fn describe() {
     counter!(APPENDED).absolute(0);
     counter!(STOPPED).absolute(0);
     counter!(DEAD_LETTERS).absolute(0);
+    counter!(SHED).absolute(0);
 }
 
 pub(crate) fn appended() {
@@ -58,6 +69,10 @@ pub(crate) fn unsettled(doubt: bool) {
     counter!(UNSETTLED, "cause" => if doubt { "doubt" } else { "other_writer" }).increment(1);
 }
 
+pub(crate) fn shed() {
+    counter!(SHED).increment(1);
+}
+
 pub(crate) fn dead_letter() {
     counter!(DEAD_LETTERS).increment(1);
 }
@@ -67,7 +82,8 @@ pub(crate) fn stopped() {
 }
 
 #[allow(clippy::cast_precision_loss)]
-pub(crate) fn record_backlog(commands: usize, steps: usize) {
+pub(crate) fn record_backlog(commands: usize, steps: usize, work_max: usize) {
     gauge!(BACKLOG).set(commands as f64);
     gauge!(STEPS).set(steps as f64);
+    gauge!(WORK_MAX).set(work_max as f64);
 }

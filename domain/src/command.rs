@@ -149,6 +149,17 @@ impl Command {
         }
     }
 
+    /// About how much memory it takes up, in bytes.
+    pub fn bytes(&self) -> usize {
+        let texts = match self {
+            Self::Order(OrderCommand::Place { lines, .. }) => lines.len() * 96,
+            Self::Order(OrderCommand::AddNote { author, text, .. }) => author.len() + text.len(),
+            Self::Order(OrderCommand::Cancel { reason, .. }) => reason.len(),
+            _ => 0,
+        };
+        512 + texts
+    }
+
     /// The aggregate that the command is for.
     pub fn target(&self) -> Target {
         match self {

@@ -23,14 +23,15 @@ use super::messages::{Input, NotAnswered, Standing};
 use super::slots::partition_for;
 use crate::writer::{Expected, Request};
 
-/// Commands that were read and are not carried out yet, at most: the topic keeps the rest.
-const UNDER_WAY_MAX: usize = 10_000;
+/// Commands that were read and are not carried out yet, at most: the topic keeps the rest, and whoever waits for an answer
+/// does not wait for all of them.
+const UNDER_WAY_MAX: usize = 256;
 
 /// Commands that go to the writers at once.
-const BATCH_RECORDS: usize = 256;
+const BATCH_RECORDS: usize = 128;
 
 /// Pause after an error, and while enough are under way.
-const BACK_OFF: Duration = Duration::from_millis(20);
+const BACK_OFF: Duration = Duration::from_millis(5);
 
 /// A command as it lies in the topic: JSON, as nobody but this service reads it. Versioned by `v`.
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,8 +11,10 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::EngineConfig;
+use super::admission::{Admission, Seat};
 use super::messages::{Answered, ErrandStep, Input, NotAnswered, Role, Standing};
 use super::slots::{partition_for, slot_count, slot_of};
+use crate::metrics;
 use crate::writer::Request;
 
 /// How long a look-up may take.
@@ -21,12 +23,8 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the writers' thread and the way in share.
 pub(super) struct Shared {
     pub partitions: i32,
-    pub clients_max: usize,
-    pub steps_max: usize,
-    /// Commands of clients that wait.
-    pub clients: AtomicUsize,
-    /// Open steps of the process manager.
-    pub steps: AtomicUsize,
+    /// Who is let in.
+    pub admission: Arc<Admission>,
     /// Commands that wait or are in flight, of clients and of the process manager.
     pub backlog: AtomicUsize,
     /// Whether each writer has folded the log up to its end once, in the order of slots.
@@ -67,10 +65,7 @@ impl Shared {
         let slots = slot_count(config.partitions);
         Self {
             partitions: config.partitions,
-            clients_max: config.clients_max,
-            steps_max: config.steps_max,
-            clients: AtomicUsize::new(0),
-            steps: AtomicUsize::new(0),
+            admission: Arc::new(Admission::new(config.admission)),
             ready: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             folded: (0..slots).map(|_| AtomicI64::new(0)).collect(),
             backlog: AtomicUsize::new(0),
@@ -86,15 +81,6 @@ impl Shared {
 pub struct Handle {
     inputs: Sender<Input>,
     shared: Arc<Shared>,
-}
-
-/// Counts a waiting client for as long as it lives.
-struct Seat(Arc<Shared>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Handle {
@@ -140,7 +126,7 @@ impl Handle {
 
     /// Whether nobody waits for anything here.
     pub fn is_idle(&self) -> bool {
-        self.shared.clients.load(Ordering::Relaxed) == 0 && self.shared.backlog.load(Ordering::Relaxed) == 0
+        self.shared.admission.clients() == 0 && self.shared.backlog.load(Ordering::Relaxed) == 0
     }
 
     /// Has a command decided, and waits until its record is effective.
@@ -149,7 +135,7 @@ impl Handle {
         request: Request<Command>,
         timeout: Duration,
     ) -> Result<Answered, NotAnswered> {
-        let _seat = self.take_seat()?;
+        let _seat = self.take_seat(&request)?;
         let (slot, request) = self.address(request);
         self.ask(timeout, |reply| Input::Submit { slot, request, reply })
             .await?
@@ -161,7 +147,7 @@ impl Handle {
         request: Request<Command>,
         timeout: Duration,
     ) -> Result<Standing, NotAnswered> {
-        let _seat = self.take_seat()?;
+        let _seat = self.take_seat(&request)?;
         let (slot, request) = self.address(request);
         self.ask(timeout, |reply| Input::Accept { slot, request, reply })
             .await?
@@ -202,15 +188,12 @@ impl Handle {
         let _ = self.inputs.send(Input::Stepped { step, answered });
     }
 
-    fn take_seat(&self) -> Result<Seat, NotAnswered> {
-        let waiting = self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat(Arc::clone(&self.shared));
-        if waiting >= self.shared.clients_max
-            || self.shared.steps.load(Ordering::Relaxed) >= self.shared.steps_max
-        {
-            return Err(NotAnswered::Overloaded);
-        }
-        Ok(seat)
+    fn take_seat(&self, request: &Request<Command>) -> Result<Seat, NotAnswered> {
+        let seat = self.shared.admission.enter(request.command.bytes());
+        seat.ok_or_else(|| {
+            metrics::shed();
+            NotAnswered::Overloaded
+        })
     }
 
     fn address(&self, request: Request<Command>) -> (usize, Box<Request<Command>>) {

@@ -5,6 +5,7 @@
 //! on the writers' thread ([`process_manager`]), as what it does is derived from their state.
 
 mod accepted;
+mod admission;
 mod caller;
 mod handle;
 mod messages;
@@ -21,6 +22,7 @@ use eventlog::{LogConfig, LogError, LogId, PlainReader, PlainTopic};
 use schemas::Codec;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+pub use admission::AdmissionLimits;
 pub use handle::Handle;
 pub use messages::{Answered, Errand, ErrandStep, NotAnswered, Role, Standing};
 
@@ -44,11 +46,8 @@ pub struct EngineConfig {
     pub payment_window_micros: i64,
     /// How long a record is tried before it is in doubt, in milliseconds.
     pub append_timeout_ms: u64,
-    /// Commands of clients that may wait for their answer at once; more are turned away.
-    pub clients_max: usize,
-    /// Steps of the process manager that may be open before clients are turned away: an order that was let in is carried
-    /// through, so what is let in must be bounded.
-    pub steps_max: usize,
+    /// Bounds of what is let in.
+    pub admission: AdmissionLimits,
 }
 
 impl EngineConfig {
@@ -66,8 +65,11 @@ impl EngineConfig {
             },
             payment_window_micros: PAYMENT_WINDOW_MICROS,
             append_timeout_ms: 3_000,
-            clients_max: 4_096,
-            steps_max: 40_000,
+            admission: AdmissionLimits {
+                target_ms: 250,
+                clients_max: 4_096,
+                bytes_max: 64 * 1024 * 1024,
+            },
         }
     }
 }

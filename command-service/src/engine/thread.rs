@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::EngineConfig;
 use super::accepted::{self, Accepted, Appended};
+use super::admission::Gauge;
 use super::caller::Caller;
 use super::handle::Shared;
 use super::messages::{
@@ -55,6 +56,7 @@ pub(super) struct Writers {
     /// Commands of the process manager that are to be submitted.
     steps: VecDeque<(Uuid, Half)>,
     clock: Clock,
+    gauge: Gauge,
     started: Instant,
     steps_retried: Instant,
     /// Whether other accepted commands are to be read than before.
@@ -82,6 +84,7 @@ impl Writers {
                 Slot::new(partition, shop, config.limits)
             })
             .collect();
+        let gauge = Gauge::new(Arc::clone(&shared.admission));
         let manager = ProcessManager::new(config.log_id, config.payment_window_micros);
         let now = Instant::now();
         Ok(Self {
@@ -97,6 +100,7 @@ impl Writers {
             accepted,
             steps: VecDeque::new(),
             clock: Clock::new(),
+            gauge,
             started: now,
             steps_retried: now,
             sources_changed: false,
@@ -429,9 +433,10 @@ impl Writers {
             }
         }
         let backlog = self.slots.iter().map(|slot| slot.core.backlog()).sum();
-        self.shared.steps.store(self.manager.len(), Ordering::Relaxed);
+        self.gauge.steps(self.manager.len());
+        self.gauge.tick();
         self.shared.backlog.store(backlog, Ordering::Relaxed);
-        metrics::record_backlog(backlog, self.manager.len());
+        metrics::record_backlog(backlog, self.manager.len(), self.shared.admission.work_max());
     }
 
     /// Closes orders whose deadline has come.
