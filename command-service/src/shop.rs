@@ -6,7 +6,7 @@ use std::sync::Arc;
 use domain::{Command, Context, OrderCommand, OrderStatus, Refusal, State};
 use eventlog::{LogId, Positions};
 use schemas::{Barrier, Codec, CommandRejected, Event, OrderEvent, StockEvent, Timestamp, Topic, ids};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use uuid::Uuid;
 
@@ -37,7 +37,8 @@ pub enum Key {
 }
 
 /// What a command is answered, now and for ever.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// It was carried out.
     Applied {

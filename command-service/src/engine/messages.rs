@@ -2,6 +2,7 @@
 
 use domain::Command;
 use eventlog::{LogRecord, Report, TopicPartition};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::shop::Answer;
@@ -53,7 +54,7 @@ pub(super) enum ReadEnd {
 }
 
 /// A command's answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
     /// What is answered.
     pub answer: Answer,
@@ -66,7 +67,8 @@ pub struct Answered {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum NotAnswered {
     /// The command id came with another request before.
     #[error("the same key was used with another request")]

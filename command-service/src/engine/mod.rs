@@ -8,7 +8,7 @@ mod handle;
 mod messages;
 mod process_manager;
 mod reading;
-mod slots;
+pub(crate) mod slots;
 mod thread;
 
 use std::sync::Arc;
