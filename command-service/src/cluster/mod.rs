@@ -86,7 +86,8 @@ pub enum ClusterError {
 struct Inner {
     shared: Arc<Shared>,
     /// Answers until it is dropped.
-    _responder: Responder,
+    #[cfg_attr(not(test), expect(dead_code))]
+    responder: Responder,
     /// Sends heartbeats until this instance leaves.
     writing: Mutex<Option<JoinHandle<()>>>,
     /// Until it is served.
@@ -132,7 +133,7 @@ impl Cluster {
         let writing = heartbeat::start_writing(&shared, heard, board).map_err(ClusterError::Thread)?;
         Ok(Self(Arc::new(Inner {
             shared,
-            _responder: responder,
+            responder,
             writing: Mutex::new(Some(writing)),
             listener: Mutex::new(Some(listener)),
         })))
