@@ -16,7 +16,7 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(3);
 const DEAF_AFTER: Duration = Duration::from_secs(1);
 
 /// The entry of a member without a new heartbeat for that long is deleted from the topic.
-const BURIED_AFTER: Duration = Duration::from_secs(60);
+const BURIED_AFTER: Duration = Duration::from_mins(1);
 
 /// What pings say of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,12 +86,27 @@ type Listener = Box<dyn Fn(&Arc<View>) + Send>;
 
 struct State {
     membership: Membership,
-    state: MemberState,
+    stage: MemberState,
     held: BTreeMap<usize, Held>,
     beat: u64,
     left: bool,
     links: HashMap<MemberId, Link>,
     listeners: Vec<Listener>,
+}
+
+impl State {
+    /// A member does not answer. Whether that is news.
+    fn lose(&mut self, id: MemberId) -> bool {
+        let news = self.membership.gone(id);
+        if let Some(link) = self.links.get(&id) {
+            link.peer.set_gone(true);
+            if news {
+                metrics::peer_gone();
+                tracing::warn!(member = %id, name = link.peer.name(), "cluster.member.gone");
+            }
+        }
+        news
+    }
 }
 
 pub(super) struct Shared {
@@ -108,7 +123,7 @@ impl Shared {
     pub fn new(identity: Identity, slots: usize, key: PeerKey, words: Sender<Word>) -> Arc<Self> {
         let state = State {
             membership: Membership::new(identity.id),
-            state: MemberState::Joining,
+            stage: MemberState::Joining,
             held: BTreeMap::new(),
             beat: 0,
             left: false,
@@ -184,7 +199,7 @@ impl Shared {
             peer: self.identity.peer.clone(),
             ping: self.identity.ping.clone(),
             http: self.identity.http.clone(),
-            state: state.state,
+            state: state.stage,
             held: state.held.clone(),
         })
     }
@@ -205,8 +220,8 @@ impl Shared {
 
     pub fn set_state(&self, member: MemberState) {
         let mut state = self.lock();
-        if state.state != member {
-            state.state = member;
+        if state.stage != member {
+            state.stage = member;
             self.publish(&mut state);
             self.beat_now();
         }
@@ -302,29 +317,17 @@ impl Shared {
                 }
                 news
             }
-            Finding::Gone => self.lose(&mut state, id),
+            Finding::Gone => state.lose(id),
         };
         if news {
             self.publish(&mut state);
         }
     }
 
-    fn lose(&self, state: &mut State, id: MemberId) -> bool {
-        let news = state.membership.gone(id);
-        if let Some(link) = state.links.get(&id) {
-            link.peer.set_gone(true);
-            if news {
-                metrics::peer_gone();
-                tracing::warn!(member = %id, name = link.peer.name(), "cluster.member.gone");
-            }
-        }
-        news
-    }
-
     /// Somebody met a connection that was refused or reset: the member counts as gone until its next ping is answered.
     pub fn report_gone(&self, id: MemberId) {
         let mut state = self.lock();
-        if self.lose(&mut state, id) {
+        if state.lose(id) {
             self.publish(&mut state);
             if let Some(pinger) = state.links.get(&id).and_then(|link| link.pinger.as_ref()) {
                 pinger.suspect();
@@ -408,7 +411,7 @@ impl Shared {
         };
         members.push(Standing {
             id: self.me(),
-            draining: state.state == MemberState::Draining,
+            draining: state.stage == MemberState::Draining,
             warm: (0..self.slots).map(warm).collect(),
         });
         members

@@ -1,6 +1,7 @@
 //! What the pipeline does when everything is there.
 
 mod api;
+mod cluster;
 mod foreign;
 mod problems;
 mod reads;

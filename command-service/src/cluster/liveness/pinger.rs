@@ -19,7 +19,8 @@ const MISSED_MAX: u32 = 3;
 /// Without an answer for that long it is gone even if we were too slow ourselves to count.
 const SILENT_MAX: Duration = Duration::from_secs(1);
 
-const STACK_BYTES: usize = 128 * 1024;
+/// Enough for what is done about a finding: working out the view, and telling the listeners.
+const STACK_BYTES: usize = 1024 * 1024;
 
 /// What pings found out. Told again and again, not only when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
