@@ -128,8 +128,19 @@ impl Membership {
         self.set_liveness(id, Liveness::Answers)
     }
 
-    /// A member is gone. Whether that is news; one that was never there is none.
+    /// Pings say that a member is gone. Whether that is news; one that was never there is none.
+    ///
+    /// Should it come back, it was stopped or cut off meanwhile: what it said it was warm for counts no more until it says so
+    /// again.
     pub fn gone(&mut self, id: MemberId) -> bool {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.heartbeat.held.clear();
+        }
+        self.suspected(id)
+    }
+
+    /// Somebody thinks that a member is gone, and a ping will tell. Whether that is news.
+    pub fn suspected(&mut self, id: MemberId) -> bool {
         let was_alive = self
             .members
             .get(&id)
@@ -193,7 +204,7 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::member::MemberState;
+    use crate::cluster::member::{Held, MemberState};
     use uuid::Uuid;
 
     const ME: MemberId = MemberId(Uuid::from_u128(1));
@@ -284,6 +295,32 @@ mod tests {
         given.membership.gone(OTHER);
         assert_eq!(given.pass(2_500, true), Expired::default());
         assert_eq!(given.pass(1_000, true).expired, [OTHER]);
+    }
+
+    #[test]
+    fn whoever_comes_back_is_cold_until_it_says_otherwise() {
+        let mut given = Given::other();
+        let warm = |beat| {
+            let held = Held {
+                next_offset: 1,
+                warm: true,
+            };
+            let mut heartbeat = heartbeat(OTHER, beat);
+            heartbeat.held.insert(0, held);
+            heartbeat
+        };
+        let is_warm = |given: &Given| given.membership.alive().any(|member| member.is_warm(0));
+        given.membership.heard(warm(2), given.now);
+        given.membership.answers(OTHER);
+        given.membership.suspected(OTHER);
+        assert!(!is_warm(&given));
+        given.membership.answers(OTHER);
+        assert!(is_warm(&given), "a suspicion is revoked as a whole");
+        given.membership.gone(OTHER);
+        given.membership.answers(OTHER);
+        assert!(!is_warm(&given));
+        assert_eq!(given.membership.heard(warm(3), given.now), Heard::Steers);
+        assert!(is_warm(&given));
     }
 
     #[test]

@@ -95,9 +95,13 @@ struct State {
 }
 
 impl State {
-    /// A member does not answer. Whether that is news.
-    fn lose(&mut self, id: MemberId) -> bool {
-        let news = self.membership.gone(id);
+    /// A member does not answer; confirmed by pings, or only suspected. Whether that is news.
+    fn lose(&mut self, id: MemberId, confirmed: bool) -> bool {
+        let news = if confirmed {
+            self.membership.gone(id)
+        } else {
+            self.membership.suspected(id)
+        };
         if let Some(link) = self.links.get(&id) {
             link.peer.set_gone(true);
             if news {
@@ -249,6 +253,16 @@ impl Shared {
         let _ = self.words.send(Word::End);
     }
 
+    /// Whether this instance knows that many to be alive, itself included, and all of them to be warm for everything.
+    #[cfg(test)]
+    pub fn knows_warm(&self, members: usize) -> bool {
+        let standings = self.standings(&self.lock());
+        standings.len() == members
+            && standings
+                .iter()
+                .all(|member| member.warm.iter().all(|warm| *warm))
+    }
+
     fn beat_now(&self) {
         // Where the thread has ended, this instance has left.
         let _ = self.words.send(Word::Now);
@@ -317,7 +331,7 @@ impl Shared {
                 }
                 news
             }
-            Finding::Gone => state.lose(id),
+            Finding::Gone => state.lose(id, true),
         };
         if news {
             self.publish(&mut state);
@@ -327,7 +341,7 @@ impl Shared {
     /// Somebody met a connection that was refused or reset: the member counts as gone until its next ping is answered.
     pub fn report_gone(&self, id: MemberId) {
         let mut state = self.lock();
-        if state.lose(id) {
+        if state.lose(id, false) {
             self.publish(&mut state);
             if let Some(pinger) = state.links.get(&id).and_then(|link| link.pinger.as_ref()) {
                 pinger.suspect();

@@ -237,7 +237,10 @@ fn nodes<const N: usize>() -> (MemoryBoard, [Node; N]) {
     for node in &nodes {
         node.warm();
     }
-    eventually("all agree", || agree(&nodes.each_ref()));
+    eventually("all know it", || {
+        nodes.iter().all(|node| node.cluster.0.shared.knows_warm(N))
+    });
+    assert!(agree(&nodes.each_ref()));
     (board, nodes)
 }
 

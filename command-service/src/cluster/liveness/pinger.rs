@@ -16,8 +16,8 @@ const EVERY: Duration = Duration::from_millis(50);
 /// Pings without an answer, one after the other, that make a member gone.
 const MISSED_MAX: u32 = 3;
 
-/// Without an answer for that long it is gone even if we were too slow ourselves to count.
-const SILENT_MAX: Duration = Duration::from_secs(1);
+/// So many without an answer make it gone even if we were too slow ourselves to know.
+const UNANSWERED_MAX: u32 = 20;
 
 /// Enough for what is done about a finding: working out the view, and telling the listeners.
 const STACK_BYTES: usize = 1024 * 1024;
@@ -60,10 +60,9 @@ impl Pinger {
             connection: None,
             number: 0,
             answered: 0,
-            // Whatever a process that has just appeared does, it is asked three times.
             missed: 0,
+            unanswered: 0,
             proven_from: 0,
-            heard: Instant::now(),
         };
         std::thread::Builder::new()
             .name("pinger".to_owned())
@@ -101,11 +100,12 @@ struct Pinging<T> {
     number: u64,
     /// The latest one that was answered.
     answered: u64,
+    /// In a row, where we were there when the answer was due.
     missed: u32,
+    /// In a row, wherever we were.
+    unanswered: u32,
     /// Answers to earlier pings prove nothing.
     proven_from: u64,
-    /// When the last answer came.
-    heard: Instant,
 }
 
 impl<T: Fn(Finding)> Pinging<T> {
@@ -137,12 +137,11 @@ impl<T: Fn(Finding)> Pinging<T> {
         if self.answered == self.number {
             return;
         }
-        // Where this thread was not run, or the whole process was stopped, the answer may be there, and we did not look.
+        // Where this thread was not run, or the whole process was stopped, that is not the other one's fault.
         let on_time = due.elapsed() < EVERY;
-        if on_time {
-            self.missed += 1;
-        }
-        if self.missed >= MISSED_MAX || self.heard.elapsed() > SILENT_MAX {
+        self.missed += u32::from(on_time);
+        self.unanswered += 1;
+        if self.missed >= MISSED_MAX || self.unanswered >= UNANSWERED_MAX {
             self.told_gone();
         }
     }
@@ -200,7 +199,7 @@ impl<T: Fn(Finding)> Pinging<T> {
         }
         self.answered = self.answered.max(answer.number);
         self.missed = 0;
-        self.heard = Instant::now();
+        self.unanswered = 0;
         let took = (answer.number == self.number).then(|| begun.elapsed());
         (self.tell)(Finding::Answers(took));
         Ok(())
