@@ -1,11 +1,13 @@
 //! REST writes, decided against aggregates and appended to Kafka.
 //!
+//! - [`cluster`]: several instances side by side: who decides what, and how requests get there.
 //! - [`http`]: requests in, answers out; nothing is decided there.
 //! - [`engine`]: threads, Kafka, the process manager; the way in is [`engine::Handle`].
 //! - [`writer`]: the pure state machine of one partition.
 //! - [`shop`]: the shop as the writer's domain.
 
 mod clock;
+pub mod cluster;
 pub mod config;
 pub mod engine;
 pub mod http;

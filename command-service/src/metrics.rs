@@ -1,7 +1,7 @@
 //! The command service's metrics.
 
 use eventlog::Fault;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 const APPENDED: &str = "tailwater_records_appended_total";
 const VOID: &str = "tailwater_void_records_total";
@@ -11,6 +11,10 @@ const BACKLOG: &str = "tailwater_writer_backlog_commands";
 const DEAD_LETTERS: &str = "tailwater_dead_letters_total";
 const SHED: &str = "tailwater_commands_shed_total";
 const WORK_MAX: &str = "tailwater_admission_work_max";
+const MEMBERS: &str = "tailwater_cluster_members";
+const PEERS_GONE: &str = "tailwater_cluster_peers_gone_total";
+const PING: &str = "tailwater_cluster_ping_seconds";
+const FORWARDED: &str = "tailwater_forwarded_requests_total";
 const STEPS: &str = "tailwater_process_manager_open_steps";
 
 /// Tells what each metric means, and lets counters begin at zero.
@@ -45,6 +49,27 @@ pub fn describe() {
     );
     describe_gauge!(BACKLOG, "Commands that have no answer yet.");
     describe_gauge!(STEPS, "Steps of the process manager that are under way.");
+    describe_gauge!(
+        MEMBERS,
+        "Instances of the command service that this one knows to be alive, itself included."
+    );
+    describe_counter!(
+        PEERS_GONE,
+        "Times that another instance that was alive refused or lost a connection, or answered no pings."
+    );
+    describe_histogram!(
+        PING,
+        Unit::Seconds,
+        "How long other instances take to answer a ping."
+    );
+    describe_counter!(
+        FORWARDED,
+        "Commands that were forwarded to the owner of their partition, by what came of it."
+    );
+    for outcome in FORWARD_OUTCOMES {
+        counter!(FORWARDED, "outcome" => outcome).absolute(0);
+    }
+    counter!(PEERS_GONE).absolute(0);
     for fault in [Fault::Header(""), Fault::After, Fault::Hash] {
         counter!(VOID, "reader" => "writer", "fault" => fault.label()).absolute(0);
     }
@@ -86,4 +111,37 @@ pub(crate) fn record_backlog(commands: usize, steps: usize, work_max: usize) {
     gauge!(BACKLOG).set(commands as f64);
     gauge!(STEPS).set(steps as f64);
     gauge!(WORK_MAX).set(work_max as f64);
+}
+
+/// What can come of a forwarded command, as the metric names it.
+const FORWARD_OUTCOMES: [&str; 7] = [
+    "answered",
+    "mismatch",
+    "overloaded",
+    "unavailable",
+    "timed_out",
+    "gone",
+    "failed",
+];
+
+/// A command was forwarded, and this came of it: one of [`FORWARD_OUTCOMES`].
+pub(crate) fn forwarded(outcome: &'static str) {
+    debug_assert!(
+        FORWARD_OUTCOMES.contains(&outcome),
+        "{outcome} is missing in FORWARD_OUTCOMES"
+    );
+    counter!(FORWARDED, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn peer_gone() {
+    counter!(PEERS_GONE).increment(1);
+}
+
+pub(crate) fn ping(took: std::time::Duration) {
+    histogram!(PING).record(took.as_secs_f64());
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn record_members(members: usize) {
+    gauge!(MEMBERS).set(members as f64);
 }

@@ -49,6 +49,7 @@ pub enum Created {
 
 /// What a command is answered, now and for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// It was carried out.
     Applied {

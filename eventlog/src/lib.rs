@@ -4,12 +4,14 @@
 //! - [`Positions`] says how far something has come over the partitions; [`TokenKey`] seals it into a `Consistency-Token`.
 //! - [`LogReader`] and [`Appender`] are the two ways to and from Kafka; [`topics`] and [`registry`] look after
 //!   the topics and the schema ids.
+//! - [`BulletinWriter`] and [`BulletinReader`] are the cluster topic, where instances tell each other that they are there.
 //! - [`bugs`] are mistakes that the simulation puts in to show that it finds them.
 //!
 //! What it deliberately does not do: decide commands (crate `command-service`), fold events (`domain`, `read-model`).
 
 mod appender;
 pub mod bugs;
+mod bulletin;
 mod chain;
 mod config;
 mod error;
@@ -24,6 +26,7 @@ mod token;
 pub mod topics;
 
 pub use appender::{Appender, Outcome, PlainNew, Report};
+pub use bulletin::{Bulletin, BulletinReader, BulletinWriter};
 pub use chain::{Chain, Checkpoint, Fault, Verdict};
 pub use config::LogConfig;
 pub use error::LogError;

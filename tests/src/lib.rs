@@ -5,6 +5,7 @@
 //! components that all share ([`components`]). A test whose server is missing fails.
 
 mod client;
+pub mod cluster;
 mod components;
 mod eventually;
 mod log;

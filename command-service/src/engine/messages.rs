@@ -124,7 +124,7 @@ pub enum Standing {
 }
 
 /// A command's answer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
     /// What is answered.
     pub answer: Answer,
@@ -137,7 +137,8 @@ pub struct Answered {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum NotAnswered {
     /// The command id came with another request before.
     #[error("the same key was used with another request")]

@@ -12,7 +12,7 @@ mod messages;
 mod process_manager;
 mod reading;
 mod slot;
-mod slots;
+pub(crate) mod slots;
 mod thread;
 
 use std::sync::Arc;

@@ -66,6 +66,7 @@ pub type Left<D> = (<D as Domain>::Key, <D as Domain>::State);
 
 /// The version that a command asks its aggregate to have: `If-Match` (RFC 9110, section 13.1.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expected {
     /// Any version, and none.
     #[default]
@@ -88,7 +89,7 @@ impl Expected {
 }
 
 /// A command with all that its decision and its record need. Time and ids come in as values.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request<C> {
     /// The command's id.
     pub id: Uuid,

@@ -1,5 +1,7 @@
 //! What the pipeline does when something is killed or missing. One test at a time: they kill what all share.
 
+mod cluster;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
