@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use command_service::cluster::{Cluster, ClusterConfig, Held, MemberState, Role};
+use command_service::cluster::{Cluster, ClusterConfig, Held, MemberState};
+use command_service::engine::Role;
 use service_kit::config::Secret;
 
 use crate::{Pipeline, eventually};

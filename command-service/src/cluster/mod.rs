@@ -37,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::Role;
 use heartbeat::Board;
 use liveness::Responder;
 use shared::{Identity, Shared};
@@ -45,7 +46,6 @@ pub use member::{Held, MemberId, MemberState};
 pub use peer::{Peer, PeerError, PeerKey, PeerService, StateChunks};
 pub use router::{LocalSubmitter, Router};
 pub use shared::{Route, View};
-pub use view::Role;
 
 /// How often it is looked whether the others have taken over.
 const LOOK: Duration = Duration::from_millis(5);

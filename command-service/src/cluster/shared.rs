@@ -12,7 +12,8 @@ use super::liveness::{Finding, Pinger};
 use super::member::{Heartbeat, Held, MemberId, MemberState};
 use super::membership::{Heard, Membership};
 use super::peer::{Peer, PeerKey};
-use super::view::{self, Role, Standing};
+use super::view::{self, Standing};
+use crate::engine::Role;
 use crate::metrics;
 
 /// Who is asked for a slot.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::engine::slots::{partition_for, slot_of};
-use crate::engine::{Answered, NotAnswered};
+use crate::engine::{Answered, Decision, NotAnswered, Standing, Submission};
 use crate::shop::Answer;
 use crate::writer::{Expected, Request};
 
@@ -84,7 +84,8 @@ struct Engine {
 }
 
 impl LocalSubmitter for Engine {
-    async fn submit(&self, request: Request<Command>, _: Duration) -> Result<Answered, NotAnswered> {
+    async fn submit(&self, submission: Submission, _: Duration) -> Decision {
+        let request = submission.request;
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut does = self.does.subscribe();
         // The senders live as long as the engine.
@@ -92,7 +93,7 @@ impl LocalSubmitter for Engine {
         if does == Does::Overloaded {
             return Err(NotAnswered::Overloaded);
         }
-        Ok(Answered {
+        Ok(Standing::Answered(Answered {
             answer: Answer::Refused {
                 status: 409,
                 sequence: Some(3),
@@ -101,13 +102,13 @@ impl LocalSubmitter for Engine {
             partition: partition_for(&request.command, PARTITIONS),
             next_offset: 17,
             replayed: false,
-        })
+        }))
     }
 }
 
 /// Tested beside [`peer`].
 impl PeerService for Engine {
-    async fn look_up(&self, _: Uuid) -> Result<Option<Bytes>, NotAnswered> {
+    async fn look_up(&self, _: Uuid) -> Result<Option<Standing>, NotAnswered> {
         Err(NotAnswered::Unavailable)
     }
 
@@ -287,7 +288,8 @@ fn owned_by(owner: &Node, seen_by: &Node) -> Request<Command> {
 }
 
 fn submit(node: &Node, request: Request<Command>) -> Result<Answered, NotAnswered> {
-    node.run(node.router().submit(request, DEADLINE))
+    let decision = node.run(node.router().submit(Submission::now(request), DEADLINE));
+    decision.and_then(Standing::answered)
 }
 
 /// Submits without waiting for the answer.
@@ -297,7 +299,10 @@ fn submit_soon(
 ) -> std::thread::JoinHandle<Result<Answered, NotAnswered>> {
     let router = node.router();
     let runtime = node.runtime.as_ref().unwrap().handle().clone();
-    std::thread::spawn(move || runtime.block_on(router.submit(request, DEADLINE)))
+    std::thread::spawn(move || {
+        let decision = runtime.block_on(router.submit(Submission::now(request), DEADLINE));
+        decision.and_then(Standing::answered)
+    })
 }
 
 #[test]
@@ -357,7 +362,7 @@ fn what_was_forwarded_is_not_forwarded_again() {
     let (_board, [a, b]) = nodes();
     // B decides it though A owns the slot, as far as B knows, too.
     let request = owned_by(&a, &b);
-    let decided = a.run(a.peer(&b).submit(&request, DEADLINE));
+    let decided = a.run(a.peer(&b).submit(&Submission::now(request), DEADLINE));
     decided.unwrap().unwrap();
     assert_eq!((a.asked(), b.asked()), (0, 1));
 }
@@ -401,7 +406,7 @@ fn where_the_owner_is_stopped_the_next_one_decides_until_it_wakes_up() {
     waiting.join().unwrap().unwrap();
     println!("answered {:?} after the stop", stopped.elapsed());
     assert_eq!(a.asked(), 1);
-    let gone = a.run(peer.submit(&request, DEADLINE));
+    let gone = a.run(peer.submit(&Submission::now(request), DEADLINE));
     assert!(matches!(gone, Err(PeerError::Gone(_))), "{gone:?}");
     b.cluster.0.responder.set_silent(false);
     b.does(Does::Answers);

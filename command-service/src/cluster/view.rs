@@ -4,18 +4,7 @@ use std::cmp::Reverse;
 
 use super::member::MemberId;
 use super::rendezvous;
-
-/// What this instance does for a slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// It decides: requests for the slot are answered here.
-    Owner,
-    /// It tails the slot, to be warm when it has to decide.
-    Standby,
-    /// It has nothing to do with the slot.
-    #[default]
-    Idle,
-}
+use crate::engine::Role;
 
 /// One member that is alive, as far as it matters here.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::messages::{Input, NotAnswered, Standing};
+use super::messages::{Decision, Input, NotAnswered, Standing};
 use super::slots::partition_for;
 use crate::writer::{Expected, Request};
 
@@ -113,7 +113,7 @@ pub(super) fn decode(
 /// The topic whose writer sees to records of the commands topic that cannot be read.
 pub(super) const UNREADABLE: Topic = Topic::Orders;
 
-type Reply = oneshot::Sender<Result<Standing, NotAnswered>>;
+type Reply = oneshot::Sender<Decision>;
 
 /// A command that was accepted, or is about to be.
 struct Waiting {

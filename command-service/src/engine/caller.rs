@@ -3,14 +3,12 @@
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::messages::{Answered, NotAnswered, Standing};
+use super::messages::{Decision, NotAnswered};
 use super::process_manager::Half;
 
 pub(super) enum Caller {
     /// A client, for its command's answer.
-    Client(oneshot::Sender<Result<Answered, NotAnswered>>),
-    /// A client that would have been content to know that its command is durable.
-    Patient(oneshot::Sender<Result<Standing, NotAnswered>>),
+    Client(oneshot::Sender<Decision>),
     /// The process manager, for a step's half.
     Step(Uuid, Half),
     /// The command of that id, which was accepted and lies at that offset among the accepted ones.

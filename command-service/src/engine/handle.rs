@@ -6,19 +6,22 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use domain::Command;
-use eventlog::{PlainReader, Positions, TopicPartition};
+use eventlog::{LogReader, PlainReader, Positions, TopicPartition};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::EngineConfig;
 use super::admission::{Admission, Seat};
-use super::messages::{Answered, ErrandStep, Input, NotAnswered, Role, Standing};
+use super::messages::{Decision, ErrandStep, Input, NotAnswered, Role, Standing, Submission};
 use super::slots::{partition_for, slot_count, slot_of};
 use crate::metrics;
 use crate::writer::Request;
 
 /// How long a look-up may take.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the log may take to say where it ends.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the writers' thread and the way in share.
 pub(super) struct Shared {
@@ -35,6 +38,10 @@ pub(super) struct Shared {
     pub current: Vec<AtomicBool>,
     /// The next accepted command of each partition that the writers have not taken in; -1 where they take none.
     pub sources: Vec<AtomicI64>,
+    /// Where each partition is known to have come at least, in the order of slots.
+    pub ends: Vec<AtomicI64>,
+    /// Asks where the partitions end.
+    pub log: LogReader,
     /// Asks where the accepted commands end.
     pub commands: PlainReader,
 }
@@ -53,6 +60,23 @@ impl Shared {
         Ok(ends)
     }
 
+    /// Whether the partition has come that far, as far as is known here.
+    fn has_come(&self, partition: TopicPartition, next_offset: i64) -> bool {
+        let slot = slot_of(partition, self.partitions);
+        let known = self.folded.get(slot).zip(self.ends.get(slot));
+        known.is_some_and(|(folded, end)| {
+            folded.load(Ordering::Acquire) >= next_offset || end.load(Ordering::Acquire) >= next_offset
+        })
+    }
+
+    /// The same, as the log says.
+    fn ask_whether_come(&self, partition: TopicPartition, next_offset: i64) -> Result<bool, NotAnswered> {
+        let asked = self.log.watermarks(partition, END_TIMEOUT);
+        let (_, end) = asked.map_err(|_| NotAnswered::Unavailable)?;
+        self.ends[slot_of(partition, self.partitions)].fetch_max(end, Ordering::AcqRel);
+        Ok(end >= next_offset)
+    }
+
     fn has_sources_up_to(&self, ends: &[(usize, i64)]) -> bool {
         ends.iter().all(|(partition, end)| {
             let next = self.sources[*partition].load(Ordering::Acquire);
@@ -61,7 +85,7 @@ impl Shared {
         })
     }
 
-    pub fn new(config: &EngineConfig, commands: PlainReader) -> Self {
+    pub fn new(config: &EngineConfig, log: LogReader, commands: PlainReader) -> Self {
         let slots = slot_count(config.partitions);
         Self {
             partitions: config.partitions,
@@ -71,6 +95,8 @@ impl Shared {
             backlog: AtomicUsize::new(0),
             current: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             sources: (0..config.partitions).map(|_| AtomicI64::new(-1)).collect(),
+            ends: (0..slots).map(|_| AtomicI64::new(0)).collect(),
+            log,
             commands,
         }
     }
@@ -96,13 +122,31 @@ impl Handle {
             .all(|ready| ready.load(Ordering::Acquire))
     }
 
-    /// Whether the writers have folded all that is asked for.
-    pub fn covers(&self, positions: &Positions) -> bool {
-        positions.iter().all(|(partition, next_offset)| {
-            partition.partition < self.shared.partitions
-                && self.shared.folded[slot_of(partition, self.shared.partitions)].load(Ordering::Acquire)
-                    >= next_offset
-        })
+    /// Whether the log has come as far as is asked for. What is not folded here is asked of the log itself.
+    pub async fn covers(&self, positions: &Positions) -> Result<bool, NotAnswered> {
+        let unknown: Vec<_> = positions
+            .iter()
+            .filter(|(partition, next_offset)| !self.shared.has_come(*partition, *next_offset))
+            .collect();
+        if unknown
+            .iter()
+            .any(|(partition, _)| partition.partition >= self.shared.partitions)
+        {
+            return Ok(false);
+        }
+        if unknown.is_empty() {
+            return Ok(true);
+        }
+        let shared = Arc::clone(&self.shared);
+        let asked = tokio::task::spawn_blocking(move || {
+            for (partition, next_offset) in unknown {
+                if !shared.ask_whether_come(partition, next_offset)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        });
+        asked.await.map_err(|_| NotAnswered::Unavailable)?
     }
 
     /// Says what this instance is to each partition from now on, in the order of slots.
@@ -129,28 +173,19 @@ impl Handle {
         self.shared.admission.clients() == 0 && self.shared.backlog.load(Ordering::Relaxed) == 0
     }
 
-    /// Has a command decided, and waits until its record is effective.
-    pub async fn submit(
-        &self,
-        request: Request<Command>,
-        timeout: Duration,
-    ) -> Result<Answered, NotAnswered> {
-        let _seat = self.take_seat(&request)?;
-        let (slot, request) = self.address(request);
-        self.ask(timeout, |reply| Input::Submit { slot, request, reply })
-            .await?
-    }
-
-    /// Has a command kept durably, or tells its answer where that is known.
-    pub async fn accept(
-        &self,
-        request: Request<Command>,
-        timeout: Duration,
-    ) -> Result<Standing, NotAnswered> {
-        let _seat = self.take_seat(&request)?;
-        let (slot, request) = self.address(request);
-        self.ask(timeout, |reply| Input::Accept { slot, request, reply })
-            .await?
+    /// Has a command decided, and waits until its record is effective; or has it kept durably, where that is enough and its
+    /// answer is not known yet.
+    pub async fn submit(&self, submission: Submission, timeout: Duration) -> Decision {
+        let _seat = self.take_seat(&submission.request)?;
+        let partition = partition_for(&submission.request.command, self.shared.partitions);
+        let slot = slot_of(partition, self.shared.partitions);
+        let submission = Box::new(submission);
+        self.ask(timeout, |reply| Input::Submit {
+            slot,
+            submission,
+            reply,
+        })
+        .await?
     }
 
     /// How a command stands, as far as this instance knows. None only where it has seen every accepted command that was
@@ -183,9 +218,9 @@ impl Handle {
     }
 
     /// Tells what came of an [`Errand`].
-    pub fn finish(&self, step: ErrandStep, answered: Result<Answered, NotAnswered>) {
+    pub fn finish(&self, step: ErrandStep, decision: Decision) {
         // The thread runs as long as there is a handle.
-        let _ = self.inputs.send(Input::Stepped { step, answered });
+        let _ = self.inputs.send(Input::Stepped { step, decision });
     }
 
     fn take_seat(&self, request: &Request<Command>) -> Result<Seat, NotAnswered> {
@@ -194,11 +229,6 @@ impl Handle {
             metrics::shed();
             NotAnswered::Overloaded
         })
-    }
-
-    fn address(&self, request: Request<Command>) -> (usize, Box<Request<Command>>) {
-        let partition = partition_for(&request.command, self.shared.partitions);
-        (slot_of(partition, self.shared.partitions), Box::new(request))
     }
 
     async fn ask<T>(

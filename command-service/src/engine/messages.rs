@@ -15,14 +15,8 @@ pub(super) enum Input {
     /// A client's command.
     Submit {
         slot: usize,
-        request: Box<Request<Command>>,
-        reply: oneshot::Sender<Result<Answered, NotAnswered>>,
-    },
-    /// A client's command that is to be kept durably, and carried out when its turn comes.
-    Accept {
-        slot: usize,
-        request: Box<Request<Command>>,
-        reply: oneshot::Sender<Result<Standing, NotAnswered>>,
+        submission: Box<Submission>,
+        reply: oneshot::Sender<Decision>,
     },
     /// Somebody wants to know what became of a command.
     LookUp {
@@ -35,10 +29,7 @@ pub(super) enum Input {
         reply: oneshot::Sender<Result<i64, NotAnswered>>,
     },
     /// What came of a step of the process manager that another instance was asked for.
-    Stepped {
-        step: ErrandStep,
-        answered: Result<Answered, NotAnswered>,
-    },
+    Stepped { step: ErrandStep, decision: Decision },
     /// Accepted commands, as they lie in their topic.
     Accepted(Vec<PlainRecord>),
     /// What this instance is to each partition from now on, in the order of slots.
@@ -50,13 +41,14 @@ pub(super) enum Input {
 }
 
 /// What an instance is to a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// It decides the partition's commands.
     Owner,
     /// It folds what the owner writes, and takes over where the owner is gone.
     Standby,
     /// Nothing.
+    #[default]
     Idle,
 }
 
@@ -114,13 +106,46 @@ pub struct ErrandStep {
     pub(super) half: Half,
 }
 
+/// A command on its way to a writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// The command.
+    pub request: Request<Command>,
+    /// Whether it is enough to keep it durably, to be carried out when its turn comes.
+    pub respond_async: bool,
+}
+
+impl Submission {
+    /// A command whose answer is waited for.
+    pub const fn now(request: Request<Command>) -> Self {
+        Self {
+            request,
+            respond_async: false,
+        }
+    }
+}
+
+/// What comes of a [`Submission`].
+pub type Decision = Result<Standing, NotAnswered>;
+
 /// How a command stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It waits for its turn: its partition and offset among the accepted commands, where they are known.
     Accepted(Option<(i32, i64)>),
     /// It was answered.
     Answered(Answered),
+}
+
+impl Standing {
+    /// The answer, of a command whose answer was waited for.
+    pub fn answered(self) -> Result<Answered, NotAnswered> {
+        match self {
+            Self::Answered(answered) => Ok(answered),
+            Self::Accepted(_) => Err(NotAnswered::Unavailable),
+        }
+    }
 }
 
 /// A command's answer.

@@ -18,13 +18,14 @@ mod thread;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use eventlog::{LogConfig, LogError, LogId, PlainReader, PlainTopic};
+use eventlog::{LogConfig, LogError, LogId, LogReader, PlainReader, PlainTopic};
 use schemas::Codec;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 pub use admission::AdmissionLimits;
 pub use handle::Handle;
-pub use messages::{Answered, Errand, ErrandStep, NotAnswered, Role, Standing};
+pub use messages::{Answered, Decision, Errand, ErrandStep, NotAnswered, Role, Standing, Submission};
+pub use slots::slot_count;
 
 use crate::writer::Limits;
 
@@ -90,7 +91,8 @@ pub fn start(config: EngineConfig, codec: Codec) -> Result<Engine, LogError> {
     let (inputs, inbox) = crossbeam_channel::unbounded();
     let (errands, errands_out) = tokio::sync::mpsc::unbounded_channel();
     let commands = PlainReader::new(&config.log, PlainTopic::Commands, "commands-end")?;
-    let shared = Arc::new(handle::Shared::new(&config, commands));
+    let ends = LogReader::new(&config.log, "log-end")?;
+    let shared = Arc::new(handle::Shared::new(&config, ends, commands));
     let readers = reading::start(&config.log, &inputs)?;
     let writers = thread::Writers::new(
         config,

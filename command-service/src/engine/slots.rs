@@ -4,7 +4,7 @@ use domain::Command;
 use eventlog::{Topic, TopicPartition, partition_of};
 
 /// How many writers there are.
-pub(crate) fn slot_count(partitions: i32) -> usize {
+pub fn slot_count(partitions: i32) -> usize {
     Topic::ALL.len() * usize::try_from(partitions).unwrap_or(0)
 }
 

@@ -22,7 +22,7 @@ use super::admission::Gauge;
 use super::caller::Caller;
 use super::handle::Shared;
 use super::messages::{
-    Answered, Batch, Errand, ErrandStep, Input, Job, NotAnswered, Order, ReadEnd, Role, Standing,
+    Answered, Batch, Decision, Errand, ErrandStep, Input, Job, NotAnswered, Order, ReadEnd, Role, Standing,
 };
 use super::process_manager::{Half, ProcessManager};
 use super::reading::Readers;
@@ -133,8 +133,16 @@ impl Writers {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Submit { slot, request, reply } => self.submit(slot, *request, reply),
-            Input::Accept { slot, request, reply } => self.accept(slot, *request, reply),
+            Input::Submit {
+                slot,
+                submission,
+                reply,
+            } if submission.respond_async => self.accept(slot, submission.request, reply),
+            Input::Submit {
+                slot,
+                submission,
+                reply,
+            } => self.submit(slot, submission.request, reply),
             Input::LookUp { id, reply } => {
                 // Whoever asked may be gone.
                 let _ = reply.send(self.look_up(id));
@@ -144,7 +152,7 @@ impl Writers {
                 self.slots[slot].core.prove(at, Caller::Proof(reply));
                 self.carry_out(slot);
             }
-            Input::Stepped { step, answered } => self.stepped(step, answered),
+            Input::Stepped { step, decision } => self.stepped(step, decision),
             Input::Accepted(records) => {
                 for record in records {
                     self.take_accepted(&record);
@@ -157,12 +165,7 @@ impl Writers {
         }
     }
 
-    fn submit(
-        &mut self,
-        slot: usize,
-        request: Request<Command>,
-        reply: oneshot::Sender<Result<Answered, NotAnswered>>,
-    ) {
+    fn submit(&mut self, slot: usize, request: Request<Command>, reply: oneshot::Sender<Decision>) {
         if let Some((fingerprint, _)) = self.accepted.find(request.id)
             && fingerprint != request.fingerprint
         {
@@ -174,17 +177,12 @@ impl Writers {
     }
 
     /// Keeps a command durably, unless its answer is known, or under way.
-    fn accept(
-        &mut self,
-        slot: usize,
-        request: Request<Command>,
-        reply: oneshot::Sender<Result<Standing, NotAnswered>>,
-    ) {
+    fn accept(&mut self, slot: usize, request: Request<Command>, reply: oneshot::Sender<Decision>) {
         let core = &mut self.slots[slot].core;
         if !core.is_current() {
             let _ = reply.send(Err(NotAnswered::Unavailable));
         } else if core.knows(&request) {
-            core.submit(request, Caller::Patient(reply));
+            core.submit(request, Caller::Client(reply));
             self.carry_out(slot);
         } else if let Some(ticket) = self.accepted.expect(slot, &request, reply) {
             let (key, value) = accepted::encode(&request);
@@ -567,8 +565,7 @@ impl Writers {
         };
         match caller {
             // A client that gave up asks again with the same key.
-            Caller::Client(reply) => drop(reply.send(Ok(answered))),
-            Caller::Patient(reply) => drop(reply.send(Ok(Standing::Answered(answered)))),
+            Caller::Client(reply) => drop(reply.send(Ok(Standing::Answered(answered)))),
             Caller::Step(id, half) => self.step_answered(id, half, &answered),
             Caller::Accepted(id, offset) => {
                 self.accepted.end(id, true);
@@ -612,9 +609,9 @@ impl Writers {
     }
 
     /// Another instance was asked for a step.
-    fn stepped(&mut self, step: ErrandStep, answered: Result<Answered, NotAnswered>) {
+    fn stepped(&mut self, step: ErrandStep, decision: Decision) {
         let ErrandStep { id, half } = step;
-        match answered {
+        match decision.and_then(Standing::answered) {
             Ok(answered) => self.step_answered(id, half, &answered),
             Err(reason) => self.step_stalled(id, half, reason),
         }
@@ -635,7 +632,6 @@ impl Writers {
     fn turn_away(&mut self, slot: usize, caller: Caller, reason: NotAnswered) {
         match caller {
             Caller::Client(reply) => drop(reply.send(Err(reason))),
-            Caller::Patient(reply) => drop(reply.send(Err(reason))),
             Caller::Proof(reply) => drop(reply.send(Err(reason))),
             Caller::Step(id, half) => self.step_stalled(id, half, reason),
             Caller::Accepted(id, offset) => {

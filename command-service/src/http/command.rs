@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Api, answer};
 use crate::clock::now;
-use crate::engine::{NotAnswered, Standing};
+use crate::engine::{NotAnswered, Standing, Submission};
 use crate::writer::{Expected, Request};
 
 /// How long a caller waits for its answer.
@@ -39,7 +39,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// Reads a request's headers. The path is the request's own, byte for byte: it is part of the command's id.
-    pub fn of(api: &Api, parts: &Parts, body: &Bytes) -> Result<Self, Problem> {
+    pub async fn of(api: &Api, parts: &Parts, body: &Bytes) -> Result<Self, Problem> {
         let headers = &parts.headers;
         let key = headers::idempotency_key(headers)?;
         let caller = headers::caller(headers)?;
@@ -55,7 +55,7 @@ impl Frame {
             id: ids::command_id(caller, method, path, key),
             fingerprint: ids::fingerprint(method, path, body),
             expected: headers::if_match(headers)?.map_or(Expected::Any, |tags| expected(&tags)),
-            causes: causes(api, headers)?,
+            causes: causes(api, headers).await?,
             traceparent: trace.traceparent().into(),
             respond_async,
         })
@@ -74,16 +74,12 @@ impl Frame {
             source: None,
             command,
         };
-        if !self.respond_async {
-            let answered = api.writers.submit(request, ANSWER_TIMEOUT).await;
-            return Ok(answer::respond(api, &answered.map_err(problem)?, id, self.causes));
-        }
-        match api
-            .writers
-            .accept(request, ANSWER_TIMEOUT)
-            .await
-            .map_err(problem)?
-        {
+        let submission = Submission {
+            request,
+            respond_async: self.respond_async,
+        };
+        let decision = api.instance.submit(submission, ANSWER_TIMEOUT).await;
+        match decision.map_err(problem)? {
             Standing::Accepted(_) => Ok(answer::accepted(api, id, &self.causes)),
             Standing::Answered(answered) => Ok(answer::respond(api, &answered, id, self.causes)),
         }
@@ -108,8 +104,8 @@ fn expected(tags: &EntityTags) -> Expected {
     }
 }
 
-/// The positions of the request's token. One that is ours, and beyond what the writers have folded, is not recorded.
-fn causes(api: &Api, headers: &HeaderMap) -> Result<Positions, Problem> {
+/// The positions of the request's token. One that is ours, and beyond the log's end, is not recorded.
+async fn causes(api: &Api, headers: &HeaderMap) -> Result<Positions, Problem> {
     let Some(token) = headers::consistency_token(headers)? else {
         return Ok(Positions::new());
     };
@@ -117,7 +113,7 @@ fn causes(api: &Api, headers: &HeaderMap) -> Result<Positions, Problem> {
         .tokens
         .open(token)
         .map_err(|error| Problem::malformed_token(error.to_string()))?;
-    if api.writers.covers(&positions) {
+    if api.instance.covers(&positions).await.map_err(problem)? {
         Ok(positions)
     } else {
         Err(Problem::future_token(RETRY_AFTER_S))

@@ -155,7 +155,7 @@ pub(super) async fn place(
     parts: Parts,
     StrictJson { value, raw }: StrictJson<PlaceOrder>,
 ) -> Result<Response, Problem> {
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     value.check()?;
     let order_id = ids::created_id(frame.id, "order");
     let lines = value
@@ -187,7 +187,7 @@ pub(super) async fn pay(
     StrictJson { value, raw }: StrictJson<PayOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     violations.check(
         value.amount_minor >= 0,
@@ -215,7 +215,7 @@ pub(super) async fn ship(
     StrictJson { value, raw }: StrictJson<ShipOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     check_text(&mut violations, "/carrier", &value.carrier);
     check_text(&mut violations, "/tracking_code", &value.tracking_code);
@@ -239,7 +239,7 @@ pub(super) async fn cancel(
     StrictJson { value, raw }: StrictJson<CancelOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     check_text(&mut violations, "/reason", &value.reason);
     violations.finish()?;
@@ -261,7 +261,7 @@ pub(super) async fn add_note(
     StrictJson { value, raw }: StrictJson<AddNote>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     check_text(&mut violations, "/author", &value.author);
     check_text(&mut violations, "/text", &value.text);

@@ -58,7 +58,7 @@ pub(super) struct OutcomeStep {
     responses((status = 200, body = Outcome), super::openapi::Unknown))]
 pub(super) async fn outcome(State(api): State<Api>, Params(id): Params<String>) -> Result<Response, Problem> {
     let id = path::uuid("command id", &id)?;
-    let Some(standing) = api.writers.look_up(id).await.map_err(problem)? else {
+    let Some(standing) = api.instance.look_up(id).await.map_err(problem)? else {
         return Err(Problem::of(
             &kinds::COMMAND_NOT_FOUND,
             format!("No command {id} is known. Commands are remembered for 24 hours."),

@@ -46,7 +46,7 @@ pub(super) async fn receive(
     StrictJson { value, raw }: StrictJson<ReceiveStock>,
 ) -> Result<Response, Problem> {
     let sku = path::name("SKU", &sku)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     let quantity = (1..=QUANTITY_MAX).contains(&value.quantity);
     violations.check(quantity, || "/quantity".to_owned(), "must be 1 to 1000000000");
@@ -69,7 +69,7 @@ pub(super) async fn adjust(
     StrictJson { value, raw }: StrictJson<AdjustStock>,
 ) -> Result<Response, Problem> {
     let sku = path::name("SKU", &sku)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     let quantity = value.quantity != 0 && (-QUANTITY_MAX..=QUANTITY_MAX).contains(&value.quantity);
     violations.check(

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::Command;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -18,12 +17,11 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{
-    CONNECTION_WINDOW_BYTES, Decision, HEADER_BYTES_MAX, INSTANCE, PeerError, PeerKey, STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, INSTANCE, PeerError, PeerKey, STREAM_WINDOW_BYTES,
     STREAMS_MAX, TIMEOUT_MS, paths,
 };
 use crate::cluster::member::{Heartbeat, MemberId};
-use crate::engine::NotAnswered;
-use crate::writer::Request;
+use crate::engine::{Decision, NotAnswered, Standing, Submission};
 
 /// How long a connection may take. Pings find out sooner that nobody is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -99,8 +97,8 @@ impl Peer {
     }
 
     /// Has it decide a command. Its own refusals to answer are the inner error.
-    pub async fn submit(&self, request: &Request<Command>, timeout: Duration) -> Result<Decision, PeerError> {
-        self.submit_encoded(encode(request)?, timeout).await
+    pub async fn submit(&self, submission: &Submission, timeout: Duration) -> Result<Decision, PeerError> {
+        self.submit_encoded(encode(submission)?, timeout).await
     }
 
     pub(in crate::cluster) async fn submit_encoded(
@@ -112,11 +110,13 @@ impl Peer {
         serde_json::from_slice(&answer).map_err(|error| PeerError::Failed(error.to_string()))
     }
 
-    /// What it knows of a command, as JSON; none where it has never heard of it.
-    pub async fn look_up(&self, command_id: Uuid, timeout: Duration) -> Result<Option<Bytes>, PeerError> {
+    /// How a command stands, as far as it knows; none where it has never heard of it.
+    pub async fn look_up(&self, command_id: Uuid, timeout: Duration) -> Result<Option<Standing>, PeerError> {
         let path = format!("{}{command_id}", paths::COMMANDS);
         match self.exchange(Method::GET, &path, Bytes::new(), timeout).await {
-            Ok(found) => Ok(Some(found)),
+            Ok(found) => serde_json::from_slice(&found)
+                .map(Some)
+                .map_err(|error| PeerError::Failed(error.to_string())),
             Err(PeerError::Refused(StatusCode::NOT_FOUND)) => Ok(None),
             Err(error) => Err(error),
         }

@@ -12,14 +12,12 @@ mod tests;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::Command;
 use http::{HeaderName, StatusCode};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::router::LocalSubmitter;
-use crate::engine::{Answered, NotAnswered};
-use crate::writer::Request;
+use crate::engine::{NotAnswered, Standing};
 
 pub use auth::PeerKey;
 pub(super) use client::encode as client_encode;
@@ -56,8 +54,9 @@ pub type StateChunks = mpsc::Receiver<Result<Bytes, NotAnswered>>;
 /// A forwarded command goes to [`LocalSubmitter::submit`], which decides it here or says why not: it has no way to forward it
 /// again.
 pub trait PeerService: LocalSubmitter {
-    /// What is known of a command, as JSON; none where it was never heard of.
-    fn look_up(&self, command_id: Uuid) -> impl Future<Output = Result<Option<Bytes>, NotAnswered>> + Send;
+    /// How a command stands, as far as is known here; none where it was never heard of.
+    fn look_up(&self, command_id: Uuid)
+    -> impl Future<Output = Result<Option<Standing>, NotAnswered>> + Send;
 
     /// Proves how far the history of these slots goes, by an append to each.
     fn prove(&self, slots: Vec<usize>) -> impl Future<Output = Result<Bytes, NotAnswered>> + Send;
@@ -99,12 +98,6 @@ impl PeerError {
         }
     }
 }
-
-/// A forwarded command.
-type Submission = Request<Command>;
-
-/// What came of it.
-type Decision = Result<Answered, NotAnswered>;
 
 mod paths {
     pub const SUBMIT: &str = "/peer/v1/submit";

@@ -23,10 +23,10 @@ use uuid::Uuid;
 
 use super::{
     BODY_BYTES_MAX, CONNECTION_WINDOW_BYTES, HEADER_BYTES_MAX, INSTANCE, PeerKey, PeerService,
-    STREAM_WINDOW_BYTES, STREAMS_MAX, Submission, TIMEOUT_MAX, TIMEOUT_MS, paths,
+    STREAM_WINDOW_BYTES, STREAMS_MAX, TIMEOUT_MAX, TIMEOUT_MS, paths,
 };
 use crate::cluster::member::MemberId;
-use crate::engine::NotAnswered;
+use crate::engine::{NotAnswered, Submission};
 
 /// Pause where connections cannot be taken.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -144,7 +144,10 @@ fn answer(outcome: Result<Bytes, NotAnswered>) -> Response {
 async fn submit<S: PeerService>(State(service): State<Arc<S>>, headers: HeaderMap, body: Bytes) -> Response {
     match serde_json::from_slice::<Submission>(&body) {
         // Straight to the writers of this instance: what was forwarded is never forwarded again.
-        Ok(request) => json(StatusCode::OK, &service.submit(request, timeout(&headers)).await),
+        Ok(submission) => json(
+            StatusCode::OK,
+            &service.submit(submission, timeout(&headers)).await,
+        ),
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }
 }
@@ -152,7 +155,7 @@ async fn submit<S: PeerService>(State(service): State<Arc<S>>, headers: HeaderMa
 async fn look_up<S: PeerService>(State(service): State<Arc<S>>, Path(id): Path<Uuid>) -> Response {
     match service.look_up(id).await {
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
-        Ok(Some(found)) => found.into_response(),
+        Ok(Some(found)) => json(StatusCode::OK, &found),
         Err(reason) => answer(Err(reason)),
     }
 }

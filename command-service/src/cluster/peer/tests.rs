@@ -11,6 +11,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::*;
 use crate::cluster::member::{Heartbeat, MemberId, MemberState};
+use crate::engine::{Decision, Submission};
+use crate::writer::Request;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const SECRET: &[u8] = b"0123456789abcdef";
@@ -27,8 +29,8 @@ impl LocalSubmitter for Service {
 }
 
 impl PeerService for Service {
-    async fn look_up(&self, id: Uuid) -> Result<Option<Bytes>, NotAnswered> {
-        Ok((!id.is_nil()).then(|| Bytes::from_static(b"{}")))
+    async fn look_up(&self, id: Uuid) -> Result<Option<Standing>, NotAnswered> {
+        Ok((!id.is_nil()).then_some(Standing::Accepted(None)))
     }
 
     async fn prove(&self, slots: Vec<usize>) -> Result<Bytes, NotAnswered> {
@@ -164,7 +166,7 @@ async fn each_message_gets_its_answer() {
     assert_eq!(peer.prove(&[3, 4], TIMEOUT).await.unwrap(), "[3, 4]");
     assert_eq!(
         peer.look_up(Uuid::from_u128(1), TIMEOUT).await.unwrap(),
-        Some("{}".into())
+        Some(Standing::Accepted(None))
     );
     assert_eq!(peer.look_up(Uuid::nil(), TIMEOUT).await, Ok(None));
     assert_eq!(
@@ -196,11 +198,11 @@ async fn a_state_that_breaks_off_is_not_taken_for_a_whole_one() {
 }
 
 fn command() -> Submission {
-    let command = Command::Stock(domain::StockCommand::Receive {
+    let command = domain::StockCommand::Receive {
         sku: "a".to_owned(),
         quantity: 1,
-    });
-    Request {
+    };
+    Submission::now(Request {
         id: Uuid::from_u128(1),
         fingerprint: [7; 16],
         at: schemas::Timestamp(1),
@@ -208,8 +210,8 @@ fn command() -> Submission {
         causes: [].into(),
         traceparent: None,
         source: None,
-        command,
-    }
+        command: command.into(),
+    })
 }
 
 #[tokio::test]
