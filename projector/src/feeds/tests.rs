@@ -194,3 +194,31 @@ async fn a_reader_that_ends_is_noticed_by_all_once_they_took_what_it_read() {
         assert_eq!(missed.to_string(), "the topic is gone");
     }
 }
+
+#[tokio::test]
+async fn a_reader_and_its_subscribers_wait_for_each_other_and_for_nobody_who_left() {
+    let feeds = Feeds::new(|_, _, publisher| {
+        std::thread::spawn(move || {
+            for offset in 0.. {
+                if !publisher.wanted() {
+                    return;
+                }
+                read(&publisher, offset..offset + 1, 1 << 20);
+            }
+        });
+        Ok(())
+    });
+    let mut postgres = feeds.open("postgres", &at(0)).unwrap();
+    let feed = Arc::downgrade(postgres.subscription.feed());
+    let mut next = 0;
+    while next < 1_000 {
+        for offset in taken(&mut postgres).await {
+            assert_eq!(offset, next);
+            next += 1;
+        }
+    }
+    drop(postgres);
+    while feed.strong_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
