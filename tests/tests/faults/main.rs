@@ -192,3 +192,33 @@ async fn a_redis_that_lost_everything_is_rebuilt_unasked() {
     let acknowledged = load.finish().await;
     settle_and_compare(&pipeline, &client, &acknowledged).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_model_follows_the_log_while_the_other_is_down() {
+    let _alone = COMPONENTS.lock().await;
+    let (pipeline, client) = pipeline("oneleg").await;
+    let mut acknowledged = HashMap::new();
+    for down in ["redis", "postgres"] {
+        components().kill(down);
+        for _ in 0..20 {
+            let body = order("alice", &[("sku-1", 1), ("sku-2", 1)]);
+            let placed = client
+                .post_until_answered("/v1/orders", &key(), &body)
+                .await
+                .expect(201);
+            let id = placed.text_of("order_id");
+            e2e::eventually("the other model has it", Duration::from_secs(20), async || {
+                let read = client.get(&format!("/v1/orders/{id}"), &placed.token()).await;
+                (read.status == 200).then_some(())
+            })
+            .await;
+            acknowledged.insert(id, 500);
+        }
+        components().restart(down);
+    }
+    // The registry keeps its schemas in Postgres, and for a while the connections that died with it.
+    components().kill("registry");
+    components().restart("registry");
+    pipeline.services.start().expect("all services are ready");
+    settle_and_compare(&pipeline, &client, &acknowledged).await;
+}
