@@ -8,11 +8,13 @@ mod client;
 pub mod cluster;
 mod components;
 mod eventually;
+mod load;
 mod log;
 mod pipeline;
 
 pub use client::{Answer, Client, key, order, send, try_send};
 pub use components::{Components, components, flush_redis};
 pub use eventually::eventually;
+pub use load::{Load, Outcome, settle_and_compare, stocked};
 pub use log::{Produced, codec, effective, partition, produce, produce_plain, read_plain};
 pub use pipeline::{Pipeline, Setup};
