@@ -2,11 +2,11 @@
 //!
 //! No chain and no positions here: what is on the board is about now, and nothing is decided by it that the chain does not check.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
@@ -115,16 +115,13 @@ pub enum Bulletin {
 /// Reads the board: what is up, then what is put up.
 pub struct BulletinReader {
     consumer: BaseConsumer,
-    topic: String,
-    /// Whether Kafka has told where the board ends, so that it is read.
-    assigned: bool,
     caught_up: bool,
 }
 
 impl BulletinReader {
-    /// A reader. Kafka need not be there yet.
+    /// A reader. Kafka need not be there yet, but a client that is made before Kafka is there may take a minute to find it.
     pub fn new(config: &LogConfig) -> Result<Self, LogError> {
-        let consumer = config
+        let consumer: BaseConsumer = config
             .client("cluster-reader")
             // Not used, but the client insists on one.
             .set("group.id", format!("{}.cluster-reader", config.prefix))
@@ -137,10 +134,12 @@ impl BulletinReader {
             .set("fetch.error.backoff.ms", "50")
             .set("queued.max.messages.kbytes", "4096")
             .create()?;
+        // From the end backwards, as the consumer finds out for itself: to ask for watermarks would be to wait for Kafka.
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&topic(config), 0, Offset::OffsetTail(LOOK_BACK_RECORDS))?;
+        consumer.assign(&list)?;
         Ok(Self {
             consumer,
-            topic: topic(config),
-            assigned: false,
             caught_up: false,
         })
     }
@@ -150,13 +149,7 @@ impl BulletinReader {
     /// # Errors
     /// All are transient: try again after a moment.
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Bulletin>, LogError> {
-        let deadline = Instant::now() + timeout;
-        if !self.assigned {
-            self.assign(timeout)?;
-            self.assigned = true;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.consumer.poll(left) {
+        match self.consumer.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => Ok(message.key().map(|key| Bulletin::Entry {
                 key: key.to_vec(),
@@ -167,19 +160,7 @@ impl BulletinReader {
                 self.caught_up = true;
                 Ok(first.then_some(Bulletin::CaughtUp))
             }
-            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetOutOfRange))) => {
-                self.assigned = false;
-                Ok(None)
-            }
             Some(Err(error)) => Err(error.into()),
         }
-    }
-
-    fn assign(&self, timeout: Duration) -> Result<(), LogError> {
-        let (low, high) = self.consumer.fetch_watermarks(&self.topic, 0, timeout)?;
-        let mut list = TopicPartitionList::with_capacity(1);
-        let from = Offset::Offset(low.max(high - LOOK_BACK_RECORDS));
-        list.add_partition_offset(&self.topic, 0, from)?;
-        Ok(self.consumer.assign(&list)?)
     }
 }
