@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use rdkafka::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
@@ -112,16 +112,29 @@ pub enum Bulletin {
     CaughtUp,
 }
 
+/// The end of the board is no error.
+struct EndIsNoError;
+
+impl ClientContext for EndIsNoError {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "cluster.reader.error");
+        }
+    }
+}
+
+impl ConsumerContext for EndIsNoError {}
+
 /// Reads the board: what is up, then what is put up.
 pub struct BulletinReader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<EndIsNoError>,
     caught_up: bool,
 }
 
 impl BulletinReader {
     /// A reader. Kafka need not be there yet, but a client that is made before Kafka is there may take a minute to find it.
     pub fn new(config: &LogConfig) -> Result<Self, LogError> {
-        let consumer: BaseConsumer = config
+        let consumer: BaseConsumer<EndIsNoError> = config
             .client("cluster-reader")
             // Not used, but the client insists on one.
             .set("group.id", format!("{}.cluster-reader", config.prefix))
@@ -133,7 +146,7 @@ impl BulletinReader {
             .set("fetch.wait.max.ms", "100")
             .set("fetch.error.backoff.ms", "50")
             .set("queued.max.messages.kbytes", "4096")
-            .create()?;
+            .create_with_context(EndIsNoError)?;
         // From the end backwards, as the consumer finds out for itself: to ask for watermarks would be to wait for Kafka.
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&topic(config), 0, Offset::OffsetTail(LOOK_BACK_RECORDS))?;

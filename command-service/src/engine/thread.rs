@@ -61,6 +61,8 @@ pub(super) struct Writers {
     steps_retried: Instant,
     /// Whether other accepted commands are to be read than before.
     sources_changed: bool,
+    /// The partition that was looked at last.
+    looked: usize,
 }
 
 /// Delivery reports carry the writer's number above this bit, its own ticket below.
@@ -104,6 +106,7 @@ impl Writers {
             started: now,
             steps_retried: now,
             sources_changed: false,
+            looked: 0,
         })
     }
 
@@ -414,6 +417,7 @@ impl Writers {
             self.carry_out(slot);
         }
         self.follow();
+        self.look();
         self.close_due();
         if std::mem::take(&mut self.sources_changed) {
             self.read_sources();
@@ -435,6 +439,21 @@ impl Writers {
         self.gauge.tick();
         self.shared.backlog.store(backlog, Ordering::Relaxed);
         metrics::record_backlog(backlog, self.manager.len(), self.shared.admission.work_max());
+    }
+
+    /// Looks at one partition after the other that is this instance's own and quiet, one with each tick.
+    fn look(&mut self) {
+        let quiet: Vec<bool> = self
+            .slots
+            .iter_mut()
+            .map(|slot| slot.is_quiet() && slot.is_owned())
+            .collect();
+        let turns = (1..=quiet.len()).map(|step| (self.looked + step) % quiet.len());
+        if let Some(number) = turns.into_iter().find(|number| quiet[*number]) {
+            self.looked = number;
+            self.slots[number].core.look();
+            self.carry_out(number);
+        }
     }
 
     /// Closes orders whose deadline has come.

@@ -59,7 +59,7 @@ pub struct Core<D: Domain, C> {
     pub(super) changed: Vec<D::Key>,
     /// Whether nobody was told yet which aggregates have work: all of them are announced once the history is folded.
     pub(super) untold: bool,
-    /// While it follows: whether it came to the log's end once.
+    /// Whether it came to the log's end once, and has known all but the newest since.
     pub(super) current: bool,
     /// The commands topic is done with up to there, though no record of a command says so.
     pub(super) passed: Option<u64>,
@@ -135,7 +135,6 @@ impl<D: Domain, C> Core<D, C> {
         match self.phase {
             Phase::Reading(Upto::Ever) => true,
             Phase::Resting | Phase::Writing if idle => {
-                self.current = false;
                 self.read(Upto::Ever);
                 true
             }
@@ -143,9 +142,17 @@ impl<D: Domain, C> Core<D, C> {
         }
     }
 
+    /// Looks whether somebody else wrote since it wrote itself: a record of another writer, or of one that is dead, may land long
+    /// after it was sent, and whoever writes nothing would not notice. Only while nobody waits for anything.
+    pub fn look(&mut self) {
+        if matches!(self.phase, Phase::Writing) && self.backlog() == 0 && self.unproven.is_empty() {
+            self.read(Upto::End);
+        }
+    }
+
     /// Whether the history is folded up to what was the log's end not long ago.
     pub fn is_current(&self) -> bool {
-        self.is_writing() || (matches!(self.phase, Phase::Reading(Upto::Ever)) && self.current)
+        self.is_writing() || (matches!(self.phase, Phase::Reading(_)) && self.current)
     }
 
     /// Whether it folds what somebody else writes.

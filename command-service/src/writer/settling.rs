@@ -151,6 +151,7 @@ impl<D: Domain, C> Core<D, C> {
     /// The history is folded. Answers what it holds, appends the rest again.
     pub(super) fn finish_reading(&mut self) {
         self.phase = Phase::Writing;
+        self.current = true;
         self.tail = self.fold.link();
         let flights = self.flights.take();
         if !flights.is_empty() {
