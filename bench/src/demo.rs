@@ -13,6 +13,7 @@ mod phases;
 mod probe;
 mod progress;
 mod report;
+mod stolen;
 
 use std::{path::PathBuf, time::Duration};
 

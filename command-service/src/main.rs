@@ -4,18 +4,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use command_service::cluster::ClusterConfig;
 use command_service::config::CommandConfig;
-use command_service::engine::{self, CheckpointConfig, EngineConfig, Handle};
+use command_service::engine::{CheckpointConfig, EngineConfig, slot_count};
+use command_service::instance::Instance;
 use command_service::{http, metrics};
 use eventlog::{LogConfig, TokenKey, registry, topics};
 use service_kit::basics::{Basics, finish};
+use service_kit::rate_limit::{self, RateLimit};
 use service_kit::{Health, run, serve};
+use tokio_util::sync::CancellationToken;
+
+/// How long clients are told, with each answer, to make their next connection elsewhere.
+const LAME_DUCK: Duration = Duration::from_millis(500);
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long the last checkpoints may take.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     run::main("command-service", command_service)
@@ -40,18 +47,36 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
     let listener = serve::bind(config.listen).await?;
     let (partitions, log_id) = find_log(&log).await?;
     let tokens = TokenKey::new(config.token.key.expose().as_bytes(), log_id);
+    let prefix = log.prefix.as_str().into();
+    let cluster = ClusterConfig {
+        log: log.clone(),
+        slots: slot_count(partitions),
+        name: config.listen.to_string(),
+        listen: config.peers.listen,
+        host: config.peers.host.clone(),
+        http: config.peers.http(config.listen),
+        secret: config.token.key.clone(),
+    };
     let mut engine = EngineConfig::new(log, log_id, partitions);
+    engine.payment_window_micros = config.payment_window_micros;
+    engine.admission.target_ms = config.latency_target_ms;
     engine.checkpoints = Some(CheckpointConfig {
         hot_aggregates: config.hot_aggregates,
         every: Duration::from_millis(config.checkpoint_every_ms),
         ..CheckpointConfig::new(config.data_dir)
     });
-    let (writers, thread) = engine::start(engine, codec)?;
-    let watching = tokio::spawn(watch(writers.clone(), health.clone()));
+    // Other instances are answered until this one has left.
+    let left = CancellationToken::new();
+    let instance = Instance::start(engine, codec, cluster, left.clone()).await?;
+    tokio::spawn(watch(instance.clone(), health.clone()));
+    let leaving = http::Leaving::default();
+    tokio::spawn(leave(instance.clone(), leaving.clone(), shutdown, left.clone()));
+    let ending = instance.clone();
     let api = http::Api {
-        writers,
+        instance,
         tokens,
         query_url: config.query_url.into(),
+        prefix,
     };
     let basics = Basics {
         health,
@@ -59,21 +84,33 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
         openapi: Some(http::document()),
         problems: http::problems(),
     };
-    serve::serve(listener, finish(http::routes(api), basics), shutdown).await?;
-    // Every handle is gone with the router; what is in flight is in the log, or will be asked for again. The last checkpoints
-    // are worth a moment.
-    watching.abort();
-    let ended = async {
-        while !thread.is_finished() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if tokio::time::timeout(END_TIMEOUT, ended).await.is_err() {
+    let mut routes = http::routes(api, leaving);
+    if let Some(requests) = config.rate_limit {
+        let limit = RateLimit::per_second(requests);
+        routes = routes.route_layer(axum::middleware::from_fn_with_state(limit, rate_limit::enforce));
+    }
+    serve::serve(listener, finish(routes, basics), left).await?;
+    // What is in flight is in the log, or will be asked for again. The last checkpoints are worth a moment.
+    if !ending.end(END_TIMEOUT).await {
         tracing::warn!(
             "writer.checkpoint.end: the last checkpoints are not written; the next start reads more of the log"
         );
     }
     Ok(())
+}
+
+/// When the process is told to stop: hands over, and only then stops to answer. Whoever has a connection is told to make its
+/// next one elsewhere.
+async fn leave(
+    instance: Instance,
+    leaving: http::Leaving,
+    shutdown: CancellationToken,
+    left: CancellationToken,
+) {
+    shutdown.cancelled().await;
+    leaving.begin();
+    tokio::join!(instance.leave(), tokio::time::sleep(LAME_DUCK));
+    left.cancel();
 }
 
 /// Asks Kafka for the topics and the log's identity, for as long as it takes: the service may start before Kafka does.
@@ -96,11 +133,12 @@ async fn find_log(log: &LogConfig) -> anyhow::Result<(i32, eventlog::LogId)> {
     }
 }
 
-/// Says when every writer has folded its log.
-async fn watch(writers: Handle, health: Health) {
-    while !writers.is_ready() {
+/// Says when every writer that is this instance's affair has folded its log.
+async fn watch(instance: Instance, health: Health) {
+    while !instance.is_ready() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tracing::info!("writer.log.folded: ready");
+    instance.ready();
     health.up("writers");
 }

@@ -17,6 +17,13 @@ const SNAPSHOT_OFFSET: &str = "tailwater_writer_checkpoint_next_offset";
 const SNAPSHOT_AGE: &str = "tailwater_writer_checkpoint_age_seconds";
 const SNAPSHOT_TIME: &str = "tailwater_writer_checkpoint_write_seconds";
 const DISCARDED: &str = "tailwater_writer_checkpoints_discarded_total";
+const DEAD_LETTERS: &str = "tailwater_dead_letters_total";
+const SHED: &str = "tailwater_commands_shed_total";
+const WORK_MAX: &str = "tailwater_admission_work_max";
+const MEMBERS: &str = "tailwater_cluster_members";
+const PEERS_GONE: &str = "tailwater_cluster_peers_gone_total";
+const PING: &str = "tailwater_cluster_ping_seconds";
+const FORWARDED: &str = "tailwater_forwarded_requests_total";
 const STEPS: &str = "tailwater_process_manager_open_steps";
 
 /// Tells what each metric means, and lets counters begin at zero.
@@ -36,6 +43,18 @@ pub fn describe() {
     describe_counter!(
         STOPPED,
         "Partitions that take no commands because an effective record cannot be folded."
+    );
+    describe_counter!(
+        DEAD_LETTERS,
+        "Accepted commands that could not be read and went to the dead letters."
+    );
+    describe_counter!(
+        SHED,
+        "Commands that were answered 503 at once, because too much was waiting."
+    );
+    describe_gauge!(
+        WORK_MAX,
+        "Commands and steps that may wait at once: what can be done within the latency target at the rate of late."
     );
     describe_gauge!(BACKLOG, "Commands that have no answer yet.");
     describe_gauge!(STEPS, "Steps of the process manager that are under way.");
@@ -75,6 +94,27 @@ pub fn describe() {
         }
     }
     counter!(EVICTED).absolute(0);
+    describe_gauge!(
+        MEMBERS,
+        "Instances of the command service that this one knows to be alive, itself included."
+    );
+    describe_counter!(
+        PEERS_GONE,
+        "Times that another instance that was alive refused or lost a connection, or answered no pings."
+    );
+    describe_histogram!(
+        PING,
+        Unit::Seconds,
+        "How long other instances take to answer a ping."
+    );
+    describe_counter!(
+        FORWARDED,
+        "Commands that were forwarded to the owner of their partition, by what came of it."
+    );
+    for outcome in FORWARD_OUTCOMES {
+        counter!(FORWARDED, "outcome" => outcome).absolute(0);
+    }
+    counter!(PEERS_GONE).absolute(0);
     for fault in [Fault::Header(""), Fault::After, Fault::Hash] {
         counter!(VOID, "reader" => "writer", "fault" => fault.label()).absolute(0);
     }
@@ -83,6 +123,8 @@ pub fn describe() {
     }
     counter!(APPENDED).absolute(0);
     counter!(STOPPED).absolute(0);
+    counter!(DEAD_LETTERS).absolute(0);
+    counter!(SHED).absolute(0);
 }
 
 pub(crate) fn appended() {
@@ -97,14 +139,56 @@ pub(crate) fn unsettled(doubt: bool) {
     counter!(UNSETTLED, "cause" => if doubt { "doubt" } else { "other_writer" }).increment(1);
 }
 
+pub(crate) fn shed() {
+    counter!(SHED).increment(1);
+}
+
+pub(crate) fn dead_letter() {
+    counter!(DEAD_LETTERS).increment(1);
+}
+
 pub(crate) fn stopped() {
     counter!(STOPPED).increment(1);
 }
 
 #[allow(clippy::cast_precision_loss)]
-pub(crate) fn record_backlog(commands: usize, steps: usize) {
+pub(crate) fn record_backlog(commands: usize, steps: usize, work_max: usize) {
     gauge!(BACKLOG).set(commands as f64);
     gauge!(STEPS).set(steps as f64);
+    gauge!(WORK_MAX).set(work_max as f64);
+}
+
+/// What can come of a forwarded command, as the metric names it.
+const FORWARD_OUTCOMES: [&str; 7] = [
+    "answered",
+    "mismatch",
+    "overloaded",
+    "unavailable",
+    "timed_out",
+    "gone",
+    "failed",
+];
+
+/// A command was forwarded, and this came of it: one of [`FORWARD_OUTCOMES`].
+pub(crate) fn forwarded(outcome: &'static str) {
+    debug_assert!(
+        FORWARD_OUTCOMES.contains(&outcome),
+        "{outcome} is missing in FORWARD_OUTCOMES"
+    );
+    counter!(FORWARDED, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn peer_gone() {
+    counter!(PEERS_GONE).increment(1);
+}
+
+pub(crate) fn ping(took: std::time::Duration) {
+    histogram!(PING).record(took.as_secs_f64());
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn record_members(members: usize) {
+    gauge!(MEMBERS).set(members as f64);
 }
 
 pub(crate) fn cold_read(kind: &'static str, found: bool) {

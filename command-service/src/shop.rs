@@ -37,11 +37,27 @@ pub enum Key {
     Stock(Arc<str>),
 }
 
+/// What a command created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Created {
+    /// Nothing: it changed what was there.
+    Nothing,
+    /// Its order.
+    Order,
+    /// The note with this id.
+    Note(Uuid),
+}
+
 /// What a command is answered, now and for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// It was carried out.
     Applied {
+        /// The aggregate.
+        subject: Key,
+        /// What came into being.
+        created: Created,
         /// The aggregate's sequence after it.
         sequence: u64,
         /// The order's status after it; none for stock.
@@ -209,6 +225,13 @@ impl Domain for Shop {
             Event::Order(OrderEvent::CommandRejected(rejected))
             | Event::Stock(StockEvent::CommandRejected(rejected)) => Answer::refused(&rejected.problem),
             _ => Answer::Applied {
+                // Every event but a refusal and a barrier names one, and no command leaves a barrier.
+                subject: self.changes(event).unwrap_or(Key::Order(Uuid::nil())),
+                created: match event {
+                    Event::Order(OrderEvent::Placed(_)) => Created::Order,
+                    Event::Order(OrderEvent::NoteAdded(note)) => Created::Note(note.note_id),
+                    _ => Created::Nothing,
+                },
                 sequence: after.map_or(0, State::sequence),
                 status: after.and_then(State::as_order).map(|order| order.status),
             },
@@ -218,14 +241,17 @@ impl Domain for Shop {
     fn replay(&self, state: &State, request: &Request<Command>) -> Option<Answer> {
         let order = state.as_order()?;
         let repeated = creates(&request.command) && order.placed.event_id == ids::event_id(request.id);
-        repeated.then_some(Answer::Applied {
+        repeated.then(|| Answer::Applied {
+            subject: self.target(&request.command),
+            created: Created::Order,
             sequence: 1,
             status: Some(OrderStatus::Pending),
         })
     }
 
     fn has_work(&self, state: &State) -> bool {
-        state.as_order().is_some_and(|order| order.steps_left() > 0)
+        let order = state.as_order();
+        order.is_some_and(|order| order.steps_left() > 0 || order.status == OrderStatus::Confirmed)
     }
 
     fn barrier(&self, at: Timestamp) -> Event {

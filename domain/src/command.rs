@@ -33,7 +33,7 @@ pub enum Command {
     Stock(StockCommand),
 }
 
-/// A command to an order. The last four are the process manager's.
+/// A command to an order. The last five are the process manager's.
 #[expect(missing_docs, reason = "the fields are those of the events that they lead to")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command")]
@@ -71,9 +71,9 @@ pub enum OrderCommand {
         text: String,
         reply_to: Option<Uuid>,
     },
-    /// Close a confirmed order that was not paid in time.
+    /// Close a confirmed order that was not paid until then, however long the payment window is.
     #[serde(rename = "ExpireOrder")]
-    Expire { order_id: Uuid },
+    Expire { order_id: Uuid, due: Timestamp },
     /// The stock of a line is reserved.
     #[serde(rename = "RecordLineReserved")]
     RecordReserved { order_id: Uuid, line: i32 },
@@ -149,6 +149,17 @@ impl Command {
         }
     }
 
+    /// About how much memory it takes up, in bytes.
+    pub fn bytes(&self) -> usize {
+        let texts = match self {
+            Self::Order(OrderCommand::Place { lines, .. }) => lines.len() * 96,
+            Self::Order(OrderCommand::AddNote { author, text, .. }) => author.len() + text.len(),
+            Self::Order(OrderCommand::Cancel { reason, .. }) => reason.len(),
+            _ => 0,
+        };
+        512 + texts
+    }
+
     /// The aggregate that the command is for.
     pub fn target(&self) -> Target {
         match self {
@@ -181,7 +192,7 @@ impl OrderCommand {
             | Self::Ship { order_id, .. }
             | Self::Cancel { order_id, .. }
             | Self::AddNote { order_id, .. }
-            | Self::Expire { order_id }
+            | Self::Expire { order_id, .. }
             | Self::RecordReserved { order_id, .. }
             | Self::RecordRefused { order_id, .. }
             | Self::RecordReleased { order_id, .. }

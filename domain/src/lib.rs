@@ -18,7 +18,7 @@ mod stock;
 
 pub use command::{Command, Context, OrderCommand, StockCommand, Target};
 pub use order::{Line, Order, OrderStatus, Payment, Placed, Reservation};
-pub use process::{Step, Task, answer, outstanding};
+pub use process::{Deadline, Step, Task, answer, deadline, outstanding};
 pub use refusal::{Reason, Refusal};
 pub use state::{Inconsistent, State, decide, evolve};
 pub use stock::{ReservationKey, Stock};

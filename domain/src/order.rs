@@ -146,8 +146,8 @@ pub struct Order {
     notes: HashTrieSetSync<Uuid>,
     /// Its payment.
     pub payment: Option<Arc<Payment>>,
-    /// When it was confirmed: the payment window begins here.
-    pub confirmed_at: Option<Timestamp>,
+    /// When it was confirmed, which is where the payment window begins, and the event that did it.
+    pub confirmed: Option<(Timestamp, Uuid)>,
     /// The event that rejected, cancelled or expired it.
     pub closed_event: Option<Uuid>,
     /// The event that shipped it.

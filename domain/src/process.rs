@@ -5,10 +5,12 @@
 //! known for one. The stock's answer to a step leads to one command that records it on the order, after which the step
 //! is no longer derived.
 //!
+//! A deadline is derived the same way: a confirmed order is to be paid within the payment window, else it expires.
+//!
 //! A pending line is driven to its answer whatever has become of the order. In a closed order a reserved line is then
 //! released; in a shipped one it leaves the house.
 
-use schemas::ids;
+use schemas::{Timestamp, ids};
 use uuid::Uuid;
 
 use crate::{Order, OrderCommand, OrderStatus, Reason, Reservation, StockCommand};
@@ -92,6 +94,37 @@ pub fn outstanding(order_id: Uuid, order: &Order) -> Vec<Task> {
         })
     });
     tasks.collect()
+}
+
+/// A command that an order's state asks for once a point in time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Not before that.
+    pub due: Timestamp,
+    /// The id of the event with which the time began to run.
+    pub cause: Uuid,
+    /// The command. Another state may have come by then; it is refused there.
+    pub command: OrderCommand,
+}
+
+impl Deadline {
+    /// The id of the command, the same whoever derives the deadline.
+    pub fn command_id(&self) -> Uuid {
+        ids::step_id(self.cause, "expire", 0)
+    }
+}
+
+/// The deadline that an order's state sets, if it sets one; the payment window is in microseconds.
+pub fn deadline(order_id: Uuid, order: &Order, payment_window_micros: i64) -> Option<Deadline> {
+    let (confirmed_at, cause) = order
+        .confirmed
+        .filter(|_| order.status == OrderStatus::Confirmed)?;
+    let due = Timestamp(confirmed_at.micros().saturating_add(payment_window_micros));
+    Some(Deadline {
+        due,
+        cause,
+        command: OrderCommand::Expire { order_id, due },
+    })
 }
 
 /// The command that records the stock's answer to a task on the order.

@@ -159,7 +159,10 @@ impl Shop {
                     reason: "r".into(),
                 });
             }
-            Op::Expire(which) => self.order_command(which, |order_id, _| OrderCommand::Expire { order_id }),
+            Op::Expire(which) => {
+                let due = Timestamp(0);
+                self.order_command(which, |order_id, _| OrderCommand::Expire { order_id, due })
+            }
             Op::Note(which) => self.order_command(which, |order_id, _| OrderCommand::AddNote {
                 order_id,
                 note_id: order_id,
@@ -180,7 +183,8 @@ impl Shop {
     }
 
     fn order(&self, order_id: Uuid) -> &domain::Order {
-        let target = Command::from(OrderCommand::Expire { order_id }).target();
+        let due = Timestamp(0);
+        let target = Command::from(OrderCommand::Expire { order_id, due }).target();
         self.states[&target].as_order().expect("an order")
     }
 

@@ -5,12 +5,13 @@
 use crossbeam_channel::Sender;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use schemas::Topic;
 
 use crate::config::LogConfig;
 use crate::error::LogError;
+use crate::plain::PlainTopic;
 use crate::positions::TopicPartition;
 use crate::record::NewRecord;
 
@@ -61,10 +62,26 @@ impl<R: Send + 'static> ProducerContext for Reports<R> {
     }
 }
 
-/// Appends records to event topics.
+/// A record for a plain topic.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainNew<'a> {
+    /// Where it goes.
+    pub topic: PlainTopic,
+    /// Which partition of it.
+    pub partition: i32,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+    /// Its headers.
+    pub headers: &'a [(&'a str, &'a str)],
+}
+
+/// Appends records to topics.
 pub struct Appender<R: Send + 'static> {
     producer: ThreadedProducer<Reports<R>>,
     names: [String; Topic::ALL.len()],
+    prefix: String,
     ce_source: String,
 }
 
@@ -97,6 +114,7 @@ impl<R: Send + 'static> Appender<R> {
         Ok(Self {
             producer,
             names: Topic::ALL.map(|topic| topic.name(&config.prefix)),
+            prefix: config.prefix.clone(),
             ce_source: format!("/tailwater/{}", config.prefix),
         })
     }
@@ -108,6 +126,30 @@ impl<R: Send + 'static> Appender<R> {
             .key(&record.key)
             .payload(&record.value)
             .headers(record.headers(&self.ce_source));
+        self.send(message)
+    }
+
+    /// Sends a record to a plain topic; the same holds.
+    pub fn append_plain(&self, record: &PlainNew<'_>, ticket: usize) -> bool {
+        let name = record.topic.name(&self.prefix);
+        let headers = record.headers.iter().fold(
+            OwnedHeaders::new_with_capacity(record.headers.len()),
+            |headers, (key, value)| {
+                headers.insert(Header {
+                    key,
+                    value: Some(value.as_bytes()),
+                })
+            },
+        );
+        let message = BaseRecord::with_opaque_to(&name, ticket)
+            .partition(record.partition)
+            .key(record.key)
+            .payload(record.value)
+            .headers(headers);
+        self.send(message)
+    }
+
+    fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(&self, message: BaseRecord<'_, K, V, usize>) -> bool {
         match self.producer.send(message) {
             Ok(()) => true,
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => false,

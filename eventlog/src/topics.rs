@@ -11,6 +11,7 @@ use schemas::Topic;
 
 use crate::config::LogConfig;
 use crate::error::LogError;
+use crate::plain::PlainTopic;
 use crate::positions::LogId;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,7 +20,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 struct Plan {
     name: String,
     partitions: i32,
+    /// What must be so, in topics that are there already, too.
     settings: &'static [(&'static str, &'static str)],
+    /// What new topics get beside it: a matter of cost, not of the contract.
+    tuning: &'static [(&'static str, &'static str)],
 }
 
 /// Kept for ever, never compacted: offsets have no holes.
@@ -28,6 +32,14 @@ const KEPT: &[(&str, &str)] = &[
     ("retention.ms", "-1"),
     ("retention.bytes", "-1"),
     ("unclean.leader.election.enable", "false"),
+];
+/// Heartbeats come several times a second and are of no use a moment later: without small segments the cleaner, which leaves
+/// the newest one alone, would let gigabytes lie.
+const HEARTBEATS: &[(&str, &str)] = &[
+    ("segment.bytes", "4194304"),
+    ("segment.ms", "600000"),
+    ("min.cleanable.dirty.ratio", "0.1"),
+    ("delete.retention.ms", "600000"),
 ];
 const COMPACTED: &[(&str, &str)] = &[
     ("cleanup.policy", "compact"),
@@ -49,22 +61,26 @@ pub async fn ensure(config: &LogConfig, partitions: i32, replication: i32) -> Re
             name: topic.name(&config.prefix),
             partitions,
             settings: KEPT,
+            tuning: &[],
         })
         .collect();
     plans.push(Plan {
-        name: format!("{}.commands", config.prefix),
+        name: PlainTopic::Commands.name(&config.prefix),
         partitions,
         settings: KEPT,
+        tuning: &[],
     });
     plans.push(Plan {
         name: format!("{}.cluster", config.prefix),
         partitions: 1,
         settings: COMPACTED,
+        tuning: HEARTBEATS,
     });
     plans.push(Plan {
-        name: format!("{}.dead-letters", config.prefix),
+        name: PlainTopic::DeadLetters.name(&config.prefix),
         partitions: 1,
         settings: KEPT,
+        tuning: &[],
     });
     let min_insync = if replication >= 3 { "2" } else { "1" };
     let news: Vec<NewTopic<'_>> = plans
@@ -74,6 +90,7 @@ pub async fn ensure(config: &LogConfig, partitions: i32, replication: i32) -> Re
                 .set("min.insync.replicas", min_insync);
             plan.settings
                 .iter()
+                .chain(plan.tuning)
                 .fold(topic, |topic, (name, value)| topic.set(name, value))
         })
         .collect();

@@ -10,6 +10,7 @@ use schemas::{OrderEvent, StockEvent, Timestamp};
 use uuid::Uuid;
 
 use crate::cache::Cache;
+use crate::ring::Places;
 use crate::step::{Effect, Step};
 
 /// Weight of the views that are kept: about a hundred bytes each unit.
@@ -70,11 +71,21 @@ impl Fold {
         &self.stored
     }
 
+    /// Where the partitions stand that did not stop.
+    pub(crate) fn places(&self) -> Places {
+        let goes_on = |(partition, _): &(&TopicPartition, &Checkpoint)| !self.halted.contains_key(partition);
+        self.stored
+            .iter()
+            .filter(goes_on)
+            .map(|(partition, checkpoint)| (*partition, *checkpoint))
+            .collect()
+    }
+
     /// Applies the steps and stores what they change, in one commit.
     pub(crate) async fn run<S: Store>(
         &mut self,
         store: &mut S,
-        steps: &[Step],
+        steps: &[&Step],
     ) -> Result<Folded, StoreError> {
         let mut orders = self.orders_of(store, steps).await?;
         let mut stock = self.stock_of(store, steps).await?;
@@ -141,7 +152,7 @@ impl Fold {
     async fn orders_of<S: Store>(
         &mut self,
         store: &mut S,
-        steps: &[Step],
+        steps: &[&Step],
     ) -> Result<FxHashMap<Uuid, Work<Order>>, StoreError> {
         let (mut work, mut missing) = (FxHashMap::default(), Vec::new());
         for step in steps {
@@ -172,7 +183,7 @@ impl Fold {
     async fn stock_of<S: Store>(
         &mut self,
         store: &mut S,
-        steps: &[Step],
+        steps: &[&Step],
     ) -> Result<FxHashMap<String, Work<Stock>>, StoreError> {
         let (mut work, mut missing) = (FxHashMap::<String, Work<Stock>>::default(), Vec::new());
         for step in steps {

@@ -1,17 +1,21 @@
 //! Folds the events into the Postgres and Redis read models.
 //!
-//! For each model there is one `reader` thread (Kafka, the chain rule, decoding) and one task (`session`: views,
-//! one commit for each batch), and nothing that the two models share: Redis may be down for a day, and Postgres is up to date.
+//! For each model there is one task (`session`: views, one commit for each batch). Near the end of the log both are fed by one
+//! `reader` thread (Kafka, the chain rule, decoding) through a bounded `ring`; a model that is behind reads by itself until
+//! it has caught up (`feeds`). So neither waits for the other: Redis may be down for a day, and Postgres is up to date.
 //!
 //! What it deliberately does not do: decide anything. A void record is counted and passed over, a lost checkpoint is
 //! made again from the log, and an event that cannot be read stops its partition, loudly, and no other.
 
 mod cache;
 mod config;
+mod feed;
+mod feeds;
 mod fold;
 mod lag;
 mod metrics;
 mod reader;
+mod ring;
 mod session;
 mod step;
 
@@ -31,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::ProjectorConfig;
 
+use crate::feeds::Feeds;
 use crate::session::Projection;
 
 /// How long Kafka may take to say what it has.
@@ -72,9 +77,13 @@ pub async fn run(context: Context<ProjectorConfig>) -> anyhow::Result<()> {
     };
     let (codec, partitions) = started;
     crate::metrics::describe();
+    let read = log.clone();
+    let feeds = Arc::new(Feeds::new(move |model, starts, publisher| {
+        reader::spawn(model, read.clone(), Arc::clone(&codec), starts, publisher)
+    }));
     let projection = |name: &'static str| Projection {
         log: log.clone(),
-        codec: Arc::clone(&codec),
+        feeds: Arc::clone(&feeds),
         partitions: partitions.clone(),
         health: health.clone(),
         shutdown: shutdown.clone(),

@@ -11,7 +11,7 @@ pub(crate) fn describe() {
     );
     metrics::describe_counter!(
         "tailwater_void_records_total",
-        "Records that the chain rule passes over, by reason."
+        "Records that the chain rule passes over, by reason. Counted where they are read: once for models that share a reader."
     );
     metrics::describe_counter!(
         "tailwater_projection_restarts_total",
@@ -61,8 +61,8 @@ impl ModelMetrics {
     }
 }
 
-pub(crate) fn void_records(model: &'static str, partition: TopicPartition, reason: &'static str) -> Counter {
-    metrics::counter!("tailwater_void_records_total", "model" => model, "topic" => topic(partition), "reason" => reason)
+pub(crate) fn void_records(partition: TopicPartition, reason: &'static str) -> Counter {
+    metrics::counter!("tailwater_void_records_total", "topic" => topic(partition), "reason" => reason)
 }
 
 pub(crate) fn restarts(model: &'static str, reason: &'static str) -> Counter {

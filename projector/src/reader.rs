@@ -1,19 +1,19 @@
-//! The reading half of a projection: a thread that polls Kafka, applies the chain rule and decodes.
+//! The reading half of a projection: a thread that polls Kafka, applies the chain rule and decodes, once for all models
+//! that read its feed.
 //!
-//! It takes what is there, and hands it over as one chunk: a single record when the log is idle, a thousand when there is a
-//! backlog. The channel is short, so Kafka's client holds what the store is too slow for.
+//! It takes what is there, and publishes it as one chunk: a single record when the log is idle, a thousand when there is a
+//! backlog. The feed takes little more than what is asked of it, so Kafka's client holds what the stores are too slow for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eventlog::{
-    Chain, Checkpoint, Fault, LogConfig, LogError, LogReader, LogRecord, TopicPartition, Verdict,
-};
+use eventlog::{Chain, Fault, LogConfig, LogError, LogReader, LogRecord, TopicPartition, Verdict};
 use schemas::{Codec, Event};
-use tokio::sync::mpsc::Sender;
 
+use crate::feed::Publisher;
 use crate::metrics;
+use crate::ring::Places;
 use crate::step::{Chunk, Effect, Step};
 
 const POLL: Duration = Duration::from_millis(100);
@@ -27,28 +27,28 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const VOID_LOG_EVERY: Duration = Duration::from_mins(1);
 const TROUBLE_LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Reads from the checkpoints on until nobody listens any more. A fatal error is the last thing that is sent.
+/// Reads from the checkpoints on until nobody subscribes any more. `name` is the model that it was started for.
 pub(crate) fn spawn(
-    model: &'static str,
+    name: &'static str,
     log: LogConfig,
     codec: Arc<Codec>,
-    starts: BTreeMap<TopicPartition, Checkpoint>,
-    sink: Sender<Result<Chunk, LogError>>,
+    starts: Places,
+    publisher: Publisher,
 ) -> std::io::Result<()> {
     std::thread::Builder::new()
-        .name(format!("read-{model}"))
+        .name(format!("read-{name}"))
         .spawn(move || {
-            let outcome = Reader::new(model, &log, codec, &starts).and_then(|mut reader| reader.run(&sink));
+            let outcome =
+                Reader::new(name, &log, codec, &starts).and_then(|mut reader| reader.run(&publisher));
             if let Err(error) = outcome {
-                // A closed sink means that the session ended before its reader.
-                let _ = sink.blocking_send(Err(error));
+                publisher.fail(error);
             }
         })?;
     Ok(())
 }
 
 struct Reader {
-    model: &'static str,
+    name: &'static str,
     log: LogReader,
     codec: Arc<Codec>,
     chains: BTreeMap<TopicPartition, Chain>,
@@ -58,12 +58,12 @@ struct Reader {
 
 impl Reader {
     fn new(
-        model: &'static str,
+        name: &'static str,
         log: &LogConfig,
         codec: Arc<Codec>,
-        starts: &BTreeMap<TopicPartition, Checkpoint>,
+        starts: &Places,
     ) -> Result<Self, LogError> {
-        let mut reader = LogReader::new(log, &format!("projector-{model}"))?;
+        let mut reader = LogReader::new(log, &format!("projector-{name}"))?;
         let assigned: Vec<_> = starts
             .iter()
             .map(|(partition, start)| (*partition, start.next_offset))
@@ -74,7 +74,7 @@ impl Reader {
             .map(|(partition, start)| (*partition, Chain::from(*start)))
             .collect();
         Ok(Self {
-            model,
+            name,
             log: reader,
             codec,
             chains,
@@ -83,12 +83,12 @@ impl Reader {
         })
     }
 
-    fn run(&mut self, sink: &Sender<Result<Chunk, LogError>>) -> Result<(), LogError> {
-        while !sink.is_closed() {
+    fn run(&mut self, publisher: &Publisher) -> Result<(), LogError> {
+        while publisher.wanted() {
             let chunk = self.read()?;
             let busy = BUSY_STEPS.contains(&chunk.steps.len());
-            if !chunk.steps.is_empty() && sink.blocking_send(Ok(chunk)).is_err() {
-                break;
+            if !chunk.steps.is_empty() {
+                publisher.publish(chunk);
             }
             if busy {
                 std::thread::sleep(BUSY_PAUSE);
@@ -115,7 +115,7 @@ impl Reader {
                         .trouble_logged
                         .is_none_or(|at| at.elapsed() > TROUBLE_LOG_EVERY)
                     {
-                        tracing::warn!(model = self.model, %error, "projector.log.wait");
+                        tracing::warn!(reader = self.name, %error, "projector.log.wait");
                         self.trouble_logged = Some(Instant::now());
                     }
                     break;
@@ -137,12 +137,13 @@ impl Reader {
         let verdict = chain.judge(record);
         let mut step = Step {
             partition,
+            offset: record.offset,
             checkpoint: chain.checkpoint(),
             occurred_at: None,
             effect: Effect::None,
         };
         match verdict {
-            Verdict::Void(fault) => self.voids.note(self.model, partition, record.offset, fault),
+            Verdict::Void(fault) => self.voids.note(self.name, partition, record.offset, fault),
             Verdict::Effective(envelope) => match self.codec.decode(partition.topic, &record.value) {
                 Ok(event) => {
                     step.occurred_at = Some(event.occurred_at());
@@ -193,12 +194,12 @@ struct VoidLog {
 }
 
 impl VoidLog {
-    fn note(&mut self, model: &'static str, partition: TopicPartition, offset: i64, fault: Fault) {
-        metrics::void_records(model, partition, fault.label()).increment(1);
+    fn note(&mut self, reader: &'static str, partition: TopicPartition, offset: i64, fault: Fault) {
+        metrics::void_records(partition, fault.label()).increment(1);
         self.unlogged += 1;
         if self.logged.is_none_or(|at| at.elapsed() > VOID_LOG_EVERY) {
             let (topic, partition) = (metrics::topic(partition), partition.partition);
-            tracing::warn!(model, topic, partition, offset, %fault, records = self.unlogged, "projector.record.void");
+            tracing::warn!(reader, topic, partition, offset, %fault, records = self.unlogged, "projector.record.void");
             (self.logged, self.unlogged) = (Some(Instant::now()), 0);
         }
     }

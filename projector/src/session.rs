@@ -1,8 +1,8 @@
 //! The life of one model's projection: sessions, one after another, for ever.
 //!
-//! A session reads the stored checkpoints, confirms each against the log, and goes on from there. Whatever goes wrong (the
-//! store, Kafka, somebody else who commits) ends the session, and the next one starts from what is stored: there is no
-//! other state, so there is nothing to repair.
+//! A session reads the stored checkpoints, confirms each against the log, and goes on from there, by the shared reader where
+//! that is near, else by one of its own (`feeds`). Whatever goes wrong (the store, Kafka, somebody else who commits) ends the
+//! session, and the next one starts from what is stored: there is no other state, so there is nothing to repair.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,22 +10,16 @@ use std::time::{Duration, Instant};
 
 use eventlog::{Checkpoint, LogConfig, LogError, LogReader, TopicPartition};
 use read_model::{Committed, Store, StoreError};
-use schemas::Codec;
 use service_kit::Health;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::feed::Missed;
+use crate::feeds::{Feeds, Source};
 use crate::fold::{Fold, Folded};
 use crate::lag::Progress;
 use crate::metrics::{self, ModelMetrics};
-use crate::reader;
-use crate::step::{Chunk, Step};
+use crate::ring::Places;
 
-/// A batch takes what is there, up to this.
-const BATCH_STEPS_MAX: usize = 4_000;
-const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Chunks on their way from the reader.
-const CHUNKS: usize = 4;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so much time without records the store is looked at.
 const IDLE: Duration = Duration::from_secs(1);
@@ -36,7 +30,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Projection {
     pub(crate) log: LogConfig,
-    pub(crate) codec: Arc<Codec>,
+    pub(crate) feeds: Arc<Feeds>,
     pub(crate) partitions: Vec<TopicPartition>,
     pub(crate) health: Health,
     pub(crate) shutdown: CancellationToken,
@@ -54,10 +48,10 @@ enum Ended {
     Store(#[from] StoreError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Reader(Missed),
     #[error("the log did not show the records of the checkpoints in time")]
     Unconfirmed,
-    #[error("the reader ended")]
-    NoReader,
 }
 
 impl Ended {
@@ -66,7 +60,7 @@ impl Ended {
             Self::Stopped => "stopped",
             Self::Superseded => "superseded",
             Self::Store(_) => "store",
-            Self::Log(_) | Self::Unconfirmed | Self::NoReader => "log",
+            Self::Log(_) | Self::Reader(_) | Self::Unconfirmed => "log",
         }
     }
 }
@@ -112,19 +106,11 @@ async fn try_session<S: Store>(
     metrics: &ModelMetrics,
 ) -> Result<std::convert::Infallible, Ended> {
     let stored = confirmed(store, projection).await?;
-    let (sink, mut chunks) = mpsc::channel(CHUNKS);
-    let starts = stored
+    let places = stored
         .iter()
         .map(|(partition, checkpoint)| (*partition, resume(checkpoint)))
         .collect();
-    reader::spawn(
-        S::MODEL,
-        projection.log.clone(),
-        Arc::clone(&projection.codec),
-        starts,
-        sink,
-    )
-    .map_err(|error| StoreError::Corrupt(format!("no thread for the reader: {error}")))?;
+    let mut source = open(S::MODEL, projection, &places)?;
     for partition in &projection.partitions {
         metrics::halted(S::MODEL, *partition).set(0.0);
     }
@@ -137,14 +123,26 @@ async fn try_session<S: Store>(
     );
     let mut fold = Fold::new(stored);
     loop {
-        let Ok(steps) = tokio::time::timeout(IDLE, next_batch(&mut chunks)).await else {
+        projection.feeds.settle(S::MODEL, &mut source, || fold.places());
+        let Ok(next) = tokio::time::timeout(IDLE, source.subscription.next()).await else {
             // Nothing came, so nothing was committed: look whether the store still has what it had.
             if store.checkpoints(&projection.partitions).await? != *fold.stored() {
                 return Err(Ended::Superseded);
             }
             continue;
         };
-        let steps = steps?;
+        let chunks = match next {
+            Ok(chunks) => chunks,
+            Err(Missed::Behind) => {
+                source = open(S::MODEL, projection, &fold.places())?;
+                continue;
+            }
+            Err(missed) => return Err(Ended::Reader(missed)),
+        };
+        let steps = source.subscription.fresh(&chunks);
+        if steps.is_empty() {
+            continue;
+        }
         let begun = Instant::now();
         let folded = fold.run(store, &steps).await?;
         report_halted::<S>(&folded, projection);
@@ -171,16 +169,11 @@ fn resume(checkpoint: &Checkpoint) -> Checkpoint {
     }
 }
 
-/// Waits for records, and takes what else is there.
-async fn next_batch(chunks: &mut mpsc::Receiver<Result<Chunk, LogError>>) -> Result<Vec<Step>, Ended> {
-    let Chunk { mut steps, mut bytes } = chunks.recv().await.ok_or(Ended::NoReader)??;
-    while steps.len() < BATCH_STEPS_MAX && bytes < BATCH_BYTES_MAX {
-        let Ok(more) = chunks.try_recv() else { break };
-        let more = more?;
-        steps.extend(more.steps);
-        bytes += more.bytes;
-    }
-    Ok(steps)
+fn open(model: &'static str, projection: &Projection, places: &Places) -> Result<Source, Ended> {
+    projection
+        .feeds
+        .open(model, places)
+        .map_err(|error| StoreError::Corrupt(format!("no thread for the reader: {error}")).into())
 }
 
 /// The stored checkpoints, each confirmed by the record that it was taken after; where the log has another, the partition
@@ -194,6 +187,9 @@ async fn confirmed<S: Store>(
     let lost = tokio::task::spawn_blocking(move || unconfirmed(&log, &asked))
         .await
         .map_err(|error| StoreError::Corrupt(error.to_string()))??;
+    if !lost.is_empty() {
+        projection.feeds.retire();
+    }
     for partition in lost {
         let found = stored.get(&partition).copied().unwrap_or(Checkpoint::BEGINNING);
         tracing::error!(

@@ -23,7 +23,8 @@ pub use stock::StockEvent;
 pub use time::Timestamp;
 
 /// An event topic: one for each aggregate type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Topic {
     /// `<prefix>.orders.events`
     Orders,

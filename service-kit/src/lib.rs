@@ -18,6 +18,7 @@ pub mod json;
 pub mod openapi;
 pub mod path;
 pub mod problem;
+pub mod rate_limit;
 pub mod run;
 pub mod serve;
 pub mod telemetry;

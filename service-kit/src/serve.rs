@@ -21,8 +21,11 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         // Answers are small and whole: waiting for more would only add latency.
         let _ = connection.set_nodelay(true);
     });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .context("the HTTP server failed")
+    axum::serve(
+        listener,
+        router.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .with_graceful_shutdown(shutdown.cancelled_owned())
+    .await
+    .context("the HTTP server failed")
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use eventlog::{
-    Chain, Checkpoint, LogConfig, LogReader, LogRecord, NewRecord, Topic, TopicPartition, Verdict,
+    Chain, Checkpoint, LogConfig, LogReader, LogRecord, NewRecord, PlainReader, PlainRecord, PlainTopic,
+    Topic, TopicPartition, Verdict,
 };
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -75,13 +76,24 @@ impl ProducerContext for Quiet {
     }
 }
 
-/// Appends records that no writer of ours made.
-pub fn produce(log: &LogConfig, partition: TopicPartition, records: &[Produced]) {
-    let producer: ThreadedProducer<Quiet> = ClientConfig::new()
+fn producer(log: &LogConfig) -> ThreadedProducer<Quiet> {
+    ClientConfig::new()
         .set("bootstrap.servers", &log.bootstrap)
         .set("acks", "all")
         .create_with_context(Quiet)
-        .expect("a producer can be made");
+        .expect("a producer can be made")
+}
+
+fn send(producer: &ThreadedProducer<Quiet>, message: BaseRecord<'_, [u8], [u8]>) {
+    producer
+        .send(message)
+        .map_err(|(error, _)| error)
+        .expect("the producer takes it");
+}
+
+/// Appends records that no writer of ours made.
+pub fn produce(log: &LogConfig, partition: TopicPartition, records: &[Produced]) {
+    let producer = producer(log);
     let topic = partition.topic.name(&log.prefix);
     for record in records {
         let headers = record
@@ -95,16 +107,44 @@ pub fn produce(log: &LogConfig, partition: TopicPartition, records: &[Produced])
             });
         let message = BaseRecord::to(&topic)
             .partition(partition.partition)
-            .key(&record.key)
-            .payload(&record.value);
-        producer
-            .send(message.headers(headers))
-            .map_err(|(error, _)| error)
-            .expect("the producer takes it");
+            .key(record.key.as_slice())
+            .payload(record.value.as_slice());
+        send(&producer, message.headers(headers));
     }
     producer
         .flush(Duration::from_secs(20))
         .expect("Kafka takes the records");
+}
+
+/// Appends a record to a topic that is no chain.
+pub fn produce_plain(log: &LogConfig, topic: PlainTopic, partition: i32, key: &[u8], value: &[u8]) {
+    let producer = producer(log);
+    let topic = topic.name(&log.prefix);
+    send(
+        &producer,
+        BaseRecord::to(&topic)
+            .partition(partition)
+            .key(key)
+            .payload(value),
+    );
+    producer
+        .flush(Duration::from_secs(20))
+        .expect("Kafka takes the record");
+}
+
+/// All that a partition of a topic holds that is no chain.
+pub fn read_plain(log: &LogConfig, topic: PlainTopic, partition: i32) -> Vec<PlainRecord> {
+    let mut reader = PlainReader::new(log, topic, "test").expect("a reader can be made");
+    let end = reader
+        .end(partition, Duration::from_secs(10))
+        .expect("Kafka answers");
+    reader.assign(&[(partition, 0)]).expect("a partition can be read");
+    let mut records: Vec<PlainRecord> = Vec::new();
+    while records.last().map_or(0, |record| record.offset + 1) < end {
+        let polled = reader.poll(Duration::from_secs(20)).expect("Kafka answers");
+        records.push(polled.expect("the record is there"));
+    }
+    records
 }
 
 /// A partition of a topic.

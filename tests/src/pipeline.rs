@@ -137,6 +137,19 @@ impl Pipeline {
         Client::new(&self.services.command_urls()[0], &self.services.query_urls()[0])
     }
 
+    /// Clients of each of its command services, in their order.
+    pub fn clients(&self) -> Vec<Client> {
+        let urls = self.services.command_urls();
+        let query_url = &self.services.query_urls()[0];
+        urls.iter().map(|url| Client::new(url, query_url)).collect()
+    }
+
+    /// Sends a service a signal.
+    pub fn signal(&self, service: &str, signal: Signal) {
+        let found = self.services.processes().signal(service, signal);
+        assert!(found.expect("a signal can be sent"), "{service} runs");
+    }
+
     /// Its log.
     pub fn log(&self) -> LogConfig {
         LogConfig {

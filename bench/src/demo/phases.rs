@@ -2,7 +2,11 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{Demo, probe, progress::Progress};
+use super::{
+    Demo, probe,
+    progress::Progress,
+    stolen::{self, Ticks},
+};
 use crate::{
     load::{Driven, Request, Target, closed_loop, each, open_loop},
     orders::{Order, Return, receipts},
@@ -107,7 +111,9 @@ impl Demo {
         let label = format!("placing single-line orders over {connections} connections, {duration:?}");
         let mut progress = Progress::begin(&label, 0);
         let make = single_line(&self.command, &self.run, "load");
+        let begin = Ticks::now();
         let driven = closed_loop(&self.command, connections, duration, make, progress.setter()).await?;
+        self.report.stolen_full_load = stolen::since(begin);
         progress.end();
         self.report.per_second =
             f64::from(u32::try_from(driven.answers.len())?) / driven.elapsed.as_secs_f64();
@@ -131,7 +137,9 @@ impl Demo {
             progress.setter(),
         );
         let [redis, postgres] = [probe::REDIS, probe::POSTGRES].map(|model| self.probe(model, duration));
+        let begin = Ticks::now();
         let (driven, redis, postgres) = tokio::join!(load, redis, postgres);
+        self.report.stolen_steady = stolen::since(begin);
         let (driven, redis, postgres) = (driven?, redis?, postgres?);
         progress.end();
         self.report.rate = rate;

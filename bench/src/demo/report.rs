@@ -42,6 +42,10 @@ pub(super) struct Report {
     pub(super) visible_redis: Latencies,
     /// Write to visible in Postgres in it.
     pub(super) visible_postgres: Latencies,
+    /// Per cent of processor time that the host gave to others in the full load, where the system says.
+    pub(super) stolen_full_load: Option<u64>,
+    /// The same for the steady phase.
+    pub(super) stolen_steady: Option<u64>,
     confirmed: usize,
     rejected: usize,
     events: u64,
@@ -86,7 +90,7 @@ impl Report {
             self.real,
             self.single
         );
-        vec![
+        let mut rows = vec![
             row("orders placed", placed),
             row("confirmed", thousands(self.confirmed)),
             row("rejected", thousands(self.rejected)),
@@ -125,11 +129,18 @@ impl Report {
                 format!("{rate} orders/s: write to visible in Postgres p50 / p99"),
                 self.visible_postgres.summary(),
             ),
-            row(
-                "differences between what was sent, log, Postgres and Redis",
-                differences.to_string(),
-            ),
-        ]
+        ];
+        if let (Some(full_load), Some(steady)) = (self.stolen_full_load, self.stolen_steady) {
+            rows.push(row(
+                "processor time stolen by the host, full load / steady",
+                format!("{full_load} % / {steady} %"),
+            ));
+        }
+        rows.push(row(
+            "differences between what was sent, log, Postgres and Redis",
+            differences.to_string(),
+        ));
+        rows
     }
 }
 
@@ -152,6 +163,20 @@ fn thousands(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stolen_time_is_printed_where_the_system_says_it() {
+        let shown = |report: &Report| {
+            let rows = report.rows(0);
+            let stolen = rows.into_iter().find(|(name, _)| name.contains("stolen"));
+            stolen.map(|(_, value)| value)
+        };
+        let mut report = Report::default();
+        assert_eq!(shown(&report), None);
+        report.stolen_full_load = Some(3);
+        report.stolen_steady = Some(1);
+        assert_eq!(shown(&report).as_deref(), Some("3 % / 1 %"));
+    }
 
     #[test]
     fn numbers_are_grouped() {

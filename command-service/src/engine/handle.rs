@@ -2,48 +2,106 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use domain::Command;
-use eventlog::{Positions, TopicPartition};
+use eventlog::{LogReader, PlainReader, Positions, TopicPartition};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::EngineConfig;
+use super::admission::{Admission, Seat};
 use super::checkpoints::SharedStore;
-use super::messages::{Answered, Input, NotAnswered};
+use super::messages::{Decision, ErrandStep, Input, NotAnswered, Role, Standing, Submission};
 use super::slots::{partition_for, slot_count, slot_of};
+use crate::metrics;
 use crate::writer::Request;
+
+/// How long a look-up may take.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the log may take to say where it ends.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the writers' thread and the way in share.
 pub(super) struct Shared {
     pub partitions: i32,
-    pub clients_max: usize,
-    pub steps_max: usize,
-    /// Commands of clients that wait.
-    pub clients: AtomicUsize,
-    /// Open steps of the process manager.
-    pub steps: AtomicUsize,
+    /// Who is let in.
+    pub admission: Arc<Admission>,
+    /// Commands that wait or are in flight, of clients and of the process manager.
+    pub backlog: AtomicUsize,
     /// Whether each writer has folded the log up to its end once, in the order of slots.
     pub ready: Vec<AtomicBool>,
     /// What each writer has folded, in the order of slots.
     pub folded: Vec<AtomicI64>,
     /// The checkpoints of each writer, once they are open.
     pub stores: OnceLock<Vec<Option<SharedStore>>>,
+    /// Whether that is what was the log's end not long ago.
+    pub current: Vec<AtomicBool>,
+    /// The next accepted command of each partition that the writers have not taken in; -1 where they take none.
+    pub sources: Vec<AtomicI64>,
+    /// Where each partition is known to have come at least, in the order of slots.
+    pub ends: Vec<AtomicI64>,
+    /// Asks where the partitions end.
+    pub log: LogReader,
+    /// Asks where the accepted commands end.
+    pub commands: PlainReader,
 }
 
 impl Shared {
-    pub fn new(config: &EngineConfig) -> Self {
+    /// Where the accepted commands of each partition end that this instance takes in.
+    fn source_ends(&self) -> Result<Vec<(usize, i64)>, NotAnswered> {
+        let mut ends = Vec::new();
+        for (partition, next) in self.sources.iter().enumerate() {
+            if next.load(Ordering::Acquire) >= 0 {
+                let number = i32::try_from(partition).unwrap_or(i32::MAX);
+                let end = self.commands.end(number, LOOK_UP_TIMEOUT);
+                ends.push((partition, end.map_err(|_| NotAnswered::Unavailable)?));
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Whether the partition has come that far, as far as is known here.
+    fn has_come(&self, partition: TopicPartition, next_offset: i64) -> bool {
+        let slot = slot_of(partition, self.partitions);
+        let known = self.folded.get(slot).zip(self.ends.get(slot));
+        known.is_some_and(|(folded, end)| {
+            folded.load(Ordering::Acquire) >= next_offset || end.load(Ordering::Acquire) >= next_offset
+        })
+    }
+
+    /// The same, as the log says.
+    fn ask_whether_come(&self, partition: TopicPartition, next_offset: i64) -> Result<bool, NotAnswered> {
+        let asked = self.log.watermarks(partition, END_TIMEOUT);
+        let (_, end) = asked.map_err(|_| NotAnswered::Unavailable)?;
+        self.ends[slot_of(partition, self.partitions)].fetch_max(end, Ordering::AcqRel);
+        Ok(end >= next_offset)
+    }
+
+    fn has_sources_up_to(&self, ends: &[(usize, i64)]) -> bool {
+        ends.iter().all(|(partition, end)| {
+            let next = self.sources[*partition].load(Ordering::Acquire);
+            // Another instance's affair since then: that one is asked, too.
+            next < 0 || next >= *end
+        })
+    }
+
+    pub fn new(config: &EngineConfig, log: LogReader, commands: PlainReader) -> Self {
         let slots = slot_count(config.partitions);
         Self {
             partitions: config.partitions,
-            clients_max: config.clients_max,
-            steps_max: config.steps_max,
-            clients: AtomicUsize::new(0),
-            steps: AtomicUsize::new(0),
+            admission: Arc::new(Admission::new(config.admission)),
             ready: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             folded: (0..slots).map(|_| AtomicI64::new(0)).collect(),
             stores: OnceLock::new(),
+            backlog: AtomicUsize::new(0),
+            current: (0..slots).map(|_| AtomicBool::new(false)).collect(),
+            sources: (0..config.partitions).map(|_| AtomicI64::new(-1)).collect(),
+            ends: (0..slots).map(|_| AtomicI64::new(0)).collect(),
+            log,
+            commands,
         }
     }
 }
@@ -53,15 +111,6 @@ impl Shared {
 pub struct Handle {
     inputs: Sender<Input>,
     shared: Arc<Shared>,
-}
-
-/// Counts a waiting client for as long as it lives.
-struct Seat(Arc<Shared>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Handle {
@@ -77,12 +126,112 @@ impl Handle {
             .all(|ready| ready.load(Ordering::Acquire))
     }
 
-    /// Whether the writers have folded all that is asked for.
-    pub fn covers(&self, positions: &Positions) -> bool {
-        positions.iter().all(|(partition, next_offset)| {
-            partition.partition < self.shared.partitions
-                && self.shared.folded[slot_of(partition, self.shared.partitions)].load(Ordering::Acquire)
-                    >= next_offset
+    /// Whether the log has come as far as is asked for. What is not folded here is asked of the log itself.
+    pub async fn covers(&self, positions: &Positions) -> Result<bool, NotAnswered> {
+        let unknown: Vec<_> = positions
+            .iter()
+            .filter(|(partition, next_offset)| !self.shared.has_come(*partition, *next_offset))
+            .collect();
+        if unknown
+            .iter()
+            .any(|(partition, _)| partition.partition >= self.shared.partitions)
+        {
+            return Ok(false);
+        }
+        if unknown.is_empty() {
+            return Ok(true);
+        }
+        let shared = Arc::clone(&self.shared);
+        let asked = tokio::task::spawn_blocking(move || {
+            for (partition, next_offset) in unknown {
+                if !shared.ask_whether_come(partition, next_offset)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        });
+        asked.await.map_err(|_| NotAnswered::Unavailable)?
+    }
+
+    /// Says what this instance is to each partition from now on, in the order of slots.
+    pub fn set_roles(&self, roles: Vec<Role>) {
+        // The thread runs as long as there is a handle.
+        let _ = self.inputs.send(Input::Roles(roles));
+    }
+
+    /// This instance is everything to everybody: there is no other.
+    pub fn own_everything(&self) {
+        self.set_roles(vec![Role::Owner; slot_count(self.shared.partitions)]);
+    }
+
+    /// What each writer has folded, and whether that is all there is, in the order of slots.
+    pub fn held(&self) -> Vec<(i64, bool)> {
+        let folded = self.shared.folded.iter().zip(&self.shared.current);
+        folded
+            .map(|(offset, current)| (offset.load(Ordering::Acquire), current.load(Ordering::Acquire)))
+            .collect()
+    }
+
+    /// Whether nobody waits for anything here.
+    pub fn is_idle(&self) -> bool {
+        self.shared.admission.clients() == 0 && self.shared.backlog.load(Ordering::Relaxed) == 0
+    }
+
+    /// Has a command decided, and waits until its record is effective; or has it kept durably, where that is enough and its
+    /// answer is not known yet.
+    pub async fn submit(&self, submission: Submission, timeout: Duration) -> Decision {
+        let _seat = self.take_seat(&submission.request)?;
+        let partition = partition_for(&submission.request.command, self.shared.partitions);
+        let slot = slot_of(partition, self.shared.partitions);
+        let submission = Box::new(submission);
+        self.ask(timeout, |reply| Input::Submit {
+            slot,
+            submission,
+            reply,
+        })
+        .await?
+    }
+
+    /// How a command stands, as far as this instance knows. None only where it has seen every accepted command that was
+    /// durable when it was asked.
+    pub async fn look_up(&self, id: Uuid) -> Result<Option<Standing>, NotAnswered> {
+        let found = self
+            .ask(LOOK_UP_TIMEOUT, |reply| Input::LookUp { id, reply })
+            .await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let shared = Arc::clone(&self.shared);
+        let ends = tokio::task::spawn_blocking(move || shared.source_ends()).await;
+        let ends = ends.map_err(|_| NotAnswered::Unavailable)??;
+        let deadline = Instant::now() + LOOK_UP_TIMEOUT;
+        while !self.shared.has_sources_up_to(&ends) {
+            if Instant::now() > deadline {
+                return Err(NotAnswered::TimedOut);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.ask(LOOK_UP_TIMEOUT, |reply| Input::LookUp { id, reply })
+            .await
+    }
+
+    /// The position that a partition's history has, proven by an append.
+    pub async fn prove(&self, partition: TopicPartition, timeout: Duration) -> Result<i64, NotAnswered> {
+        let slot = slot_of(partition, self.shared.partitions);
+        self.ask(timeout, |reply| Input::Prove { slot, reply }).await?
+    }
+
+    /// Tells what came of an [`Errand`].
+    pub fn finish(&self, step: ErrandStep, decision: Decision) {
+        // The thread runs as long as there is a handle.
+        let _ = self.inputs.send(Input::Stepped { step, decision });
+    }
+
+    fn take_seat(&self, request: &Request<Command>) -> Result<Seat, NotAnswered> {
+        let seat = self.shared.admission.enter(request.command.bytes());
+        seat.ok_or_else(|| {
+            metrics::shed();
+            NotAnswered::Overloaded
         })
     }
 
@@ -92,31 +241,23 @@ impl Handle {
         self.shared.stores.get()?.get(slot)?.clone()
     }
 
-    /// Has a command decided, and waits until its record is effective.
-    pub async fn submit(
+    /// Ends the writers' thread, once their last checkpoints are on disk. Nothing is answered any more.
+    pub fn stop(&self) {
+        // It may have ended.
+        let _ = self.inputs.send(Input::Stop);
+    }
+
+    async fn ask<T>(
         &self,
-        request: Request<Command>,
         timeout: Duration,
-    ) -> Result<Answered, NotAnswered> {
-        let waiting = self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        let _seat = Seat(Arc::clone(&self.shared));
-        if waiting >= self.shared.clients_max
-            || self.shared.steps.load(Ordering::Relaxed) >= self.shared.steps_max
-        {
-            return Err(NotAnswered::Overloaded);
-        }
-        let partition = partition_for(&request.command, self.shared.partitions);
+        input: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, NotAnswered> {
         let (reply, answer) = oneshot::channel();
-        let slot = slot_of(partition, self.shared.partitions);
         self.inputs
-            .send(Input::Submit {
-                slot,
-                request: Box::new(request),
-                reply,
-            })
+            .send(input(reply))
             .map_err(|_| NotAnswered::Unavailable)?;
         match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(answered)) => answered,
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(NotAnswered::Unavailable),
             Err(_) => Err(NotAnswered::TimedOut),
         }

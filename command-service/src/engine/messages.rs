@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use domain::Command;
-use eventlog::{LogRecord, Report, TopicPartition};
+use eventlog::{LogRecord, PlainRecord, Report, TopicPartition};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::checkpoints::Saved;
+use super::process_manager::Half;
 use crate::shop::Answer;
 use crate::writer::{Request, Upto};
 
@@ -15,15 +18,52 @@ pub(super) enum Input {
     /// A client's command.
     Submit {
         slot: usize,
-        request: Box<Request<Command>>,
-        reply: oneshot::Sender<Result<Answered, NotAnswered>>,
+        submission: Box<Submission>,
+        reply: oneshot::Sender<Decision>,
     },
+    /// Somebody wants to know what became of a command.
+    LookUp {
+        id: Uuid,
+        reply: oneshot::Sender<Option<Standing>>,
+    },
+    /// Somebody wants to know how far a partition's history goes, proven.
+    Prove {
+        slot: usize,
+        reply: oneshot::Sender<Result<i64, NotAnswered>>,
+    },
+    /// What came of a step of the process manager that another instance was asked for.
+    Stepped { step: ErrandStep, decision: Decision },
+    /// Accepted commands, as they lie in their topic.
+    Accepted(Vec<PlainRecord>),
+    /// What this instance is to each partition from now on, in the order of slots.
+    Roles(Vec<Role>),
+    /// The thread is to end.
+    Stop,
     /// A delivery report.
     Report(Report),
     /// Records for a writer that asked for them.
     Read(Batch),
     /// What became of a checkpoint.
     Saved(Saved),
+}
+
+/// What an instance is to a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It decides the partition's commands.
+    Owner,
+    /// It folds what the owner writes, and takes over where the owner is gone.
+    Standby,
+    /// Nothing.
+    #[default]
+    Idle,
+}
+
+/// What is asked of a reading thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    Read(Job),
+    Stop(TopicPartition),
 }
 
 /// A read that a writer asks for.
@@ -59,8 +99,66 @@ pub(super) enum ReadEnd {
     Truncated,
 }
 
+/// A step of the process manager for another instance's partition.
+#[derive(Debug)]
+pub struct Errand {
+    /// For [`super::Handle::finish`].
+    pub step: ErrandStep,
+    /// What is to be decided there.
+    pub request: Request<Command>,
+}
+
+/// Which step an [`Errand`] belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrandStep {
+    pub(super) id: Uuid,
+    pub(super) half: Half,
+}
+
+/// A command on its way to a writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// The command.
+    pub request: Request<Command>,
+    /// Whether it is enough to keep it durably, to be carried out when its turn comes.
+    pub respond_async: bool,
+}
+
+impl Submission {
+    /// A command whose answer is waited for.
+    pub const fn now(request: Request<Command>) -> Self {
+        Self {
+            request,
+            respond_async: false,
+        }
+    }
+}
+
+/// What comes of a [`Submission`].
+pub type Decision = Result<Standing, NotAnswered>;
+
+/// How a command stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It waits for its turn: its partition and offset among the accepted commands, where they are known.
+    Accepted(Option<(i32, i64)>),
+    /// It was answered.
+    Answered(Answered),
+}
+
+impl Standing {
+    /// The answer, of a command whose answer was waited for.
+    pub fn answered(self) -> Result<Answered, NotAnswered> {
+        match self {
+            Self::Answered(answered) => Ok(answered),
+            Self::Accepted(_) => Err(NotAnswered::Unavailable),
+        }
+    }
+}
+
 /// A command's answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
     /// What is answered.
     pub answer: Answer,
@@ -73,7 +171,8 @@ pub struct Answered {
 }
 
 /// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum NotAnswered {
     /// The command id came with another request before.
     #[error("the same key was used with another request")]

@@ -1,28 +1,39 @@
 //! What is around the writers: threads, Kafka, and the way in for HTTP.
 //!
-//! One thread runs the writers of all partitions ([`thread`]); one reads the log for them ([`reading`]); the producer has a
-//! thread of its own for delivery reports. The process manager lives on the writers' thread ([`process_manager`]), as what
-//! it does is derived from their state. Checkpoints are written by another thread ([`checkpoints`]).
+//! One thread runs the writers of all partitions ([`thread`]); two read the log for them ([`reading`]); the producer has a
+//! thread of its own for delivery reports, and accepted commands are read by another ([`accepted`]). The process manager lives
+//! on the writers' thread ([`process_manager`]), as what it does is derived from their state. Checkpoints are written by
+//! another thread ([`checkpoints`]).
 
+mod accepted;
+mod admission;
+mod caller;
 mod checkpoints;
 mod handle;
 mod messages;
 mod process_manager;
 mod reading;
-mod slots;
+mod slot;
+pub(crate) mod slots;
 mod thread;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use eventlog::{LogConfig, LogError, LogId};
+use eventlog::{LogConfig, LogError, LogId, LogReader, PlainReader, PlainTopic};
 use schemas::Codec;
+use tokio::sync::mpsc::UnboundedReceiver;
 
+pub use admission::AdmissionLimits;
 pub use checkpoints::{CheckpointConfig, SharedStore};
 pub use handle::Handle;
-pub use messages::{Answered, NotAnswered};
+pub use messages::{Answered, Decision, Errand, ErrandStep, NotAnswered, Role, Standing, Submission};
+pub use slots::slot_count;
 
 use crate::writer::Limits;
+
+/// How long a confirmed order may stay unpaid unless somebody says otherwise, in microseconds: a day.
+pub const PAYMENT_WINDOW_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// How the engine runs.
 #[derive(Clone, Debug)]
@@ -35,15 +46,14 @@ pub struct EngineConfig {
     pub partitions: i32,
     /// Bounds of each writer.
     pub limits: Limits,
+    /// How long a confirmed order may stay unpaid, in microseconds.
+    pub payment_window_micros: i64,
     /// How long a record is tried before it is in doubt, in milliseconds.
     pub append_timeout_ms: u64,
-    /// Commands of clients that may wait for their answer at once; more are turned away.
-    pub clients_max: usize,
+    /// Bounds of what is let in.
+    pub admission: AdmissionLimits,
     /// Checkpoints on disk; none: the log is folded from its beginning at every start, and all state is in memory.
     pub checkpoints: Option<CheckpointConfig>,
-    /// Steps of the process manager that may be open before clients are turned away: an order that was let in is carried
-    /// through, so what is let in must be bounded.
-    pub steps_max: usize,
 }
 
 impl EngineConfig {
@@ -59,31 +69,53 @@ impl EngineConfig {
                 doubt_after_ms: 10_000,
                 barrier_every_ms: 5,
             },
+            payment_window_micros: PAYMENT_WINDOW_MICROS,
             append_timeout_ms: 3_000,
-            clients_max: 4_096,
+            admission: AdmissionLimits {
+                target_ms: 250,
+                clients_max: 4_096,
+                bytes_max: 64 * 1024 * 1024,
+            },
             checkpoints: None,
-            steps_max: 40_000,
         }
     }
 }
 
-/// Starts the writers of all partitions. They run until every [`Handle`] is dropped; the thread ends when their last
-/// checkpoints are on disk.
-pub fn start(config: EngineConfig, codec: Codec) -> Result<(Handle, JoinHandle<()>), LogError> {
+/// A running engine.
+pub struct Engine {
+    /// The way in.
+    pub handle: Handle,
+    /// Steps of the process manager for other instances' partitions: each is to be decided there, and its outcome given to
+    /// [`Handle::finish`].
+    pub errands: UnboundedReceiver<Errand>,
+    /// Runs until every [`Handle`] is dropped.
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts the writers of all partitions. They rest until [`Handle::set_roles`] says what this instance is to each.
+pub fn start(config: EngineConfig, codec: Codec) -> Result<Engine, LogError> {
     let (inputs, inbox) = crossbeam_channel::unbounded();
-    let shared = Arc::new(handle::Shared::new(&config));
-    let reading = reading::start(&config.log, inputs.clone())?;
+    let (errands, errands_out) = tokio::sync::mpsc::unbounded_channel();
+    let commands = PlainReader::new(&config.log, PlainTopic::Commands, "commands-end")?;
+    let ends = LogReader::new(&config.log, "log-end")?;
+    let shared = Arc::new(handle::Shared::new(&config, ends, commands));
+    let readers = reading::start(&config.log, &inputs)?;
     let writers = thread::Writers::new(
         config,
-        &Arc::new(codec),
+        Arc::new(codec),
         Arc::clone(&shared),
         inputs.clone(),
-        reading,
+        readers,
+        errands,
     )?;
     let handle = Handle::new(inputs, shared);
     let thread = std::thread::Builder::new()
         .name("writers".to_owned())
         .spawn(move || writers.run(&inbox))
         .map_err(|error| LogError::Topic(format!("the writers' thread cannot be started: {error}")))?;
-    Ok((handle, thread))
+    Ok(Engine {
+        handle,
+        errands: errands_out,
+        thread,
+    })
 }

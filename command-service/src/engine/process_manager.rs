@@ -1,12 +1,13 @@
 //! The process manager, run: asks the stock for what orders need, and records its answers on the orders.
 //!
-//! What is to be done is derived from an order's state (`domain::outstanding`); here is only what is under way. Losing
-//! it loses nothing: the same steps are derived again, with the same command ids.
+//! What is to be done is derived from an order's state (`domain::outstanding`, `domain::deadline`); here is only what is
+//! under way, and when to look again. Losing it loses nothing: the same steps are derived again, with the same command ids.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use domain::{Command, Order, OrderCommand, Task};
+use domain::{Command, Deadline, Order, OrderCommand, Task};
 use eventlog::{LogId, Positions};
 use rustc_hash::FxHashMap;
 use schemas::{Timestamp, ids};
@@ -15,14 +16,19 @@ use uuid::Uuid;
 use crate::shop::Answer;
 use crate::writer::{Expected, Request};
 
-/// Who waits for an answer of a step: the id of its stock command, and which half of it.
+/// Who waits for an answer of a step: the id of its first command, and which half of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Half {
     /// The stock's answer.
     Asking,
     /// The order's.
     Recording,
+    /// The order's, to what a deadline asks for: that step has no other half.
+    Closing,
 }
+
+/// Deadlines that are begun at once, so that many at the same time hold up nobody.
+const DUE_AT_ONCE: usize = 500;
 
 struct Step {
     order_id: Uuid,
@@ -39,23 +45,31 @@ pub(super) struct ProcessManager {
     steps: FxHashMap<Uuid, Step>,
     /// How many of them each order has.
     by_order: FxHashMap<Uuid, u32>,
+    /// When to look at which order again: its state says whether there is still something to do.
+    deadlines: BTreeSet<(Timestamp, Uuid)>,
+    /// Deadlines that are under way.
+    closing: FxHashMap<Uuid, (Uuid, Deadline)>,
+    payment_window_micros: i64,
     /// Steps that found no writer, to be tried again.
     stalled: Vec<(Uuid, Half)>,
 }
 
 impl ProcessManager {
-    pub fn new(log_id: LogId) -> Self {
+    pub fn new(log_id: LogId, payment_window_micros: i64) -> Self {
         Self {
             log_id,
             steps: FxHashMap::default(),
             by_order: FxHashMap::default(),
+            deadlines: BTreeSet::new(),
+            closing: FxHashMap::default(),
+            payment_window_micros,
             stalled: Vec::new(),
         }
     }
 
     /// How many steps are under way.
     pub fn len(&self) -> usize {
-        self.steps.len()
+        self.steps.len() + self.closing.len()
     }
 
     /// The steps that an order's state asks for and that are not under way: their ids, to be asked.
@@ -69,6 +83,9 @@ impl ProcessManager {
         causes: &Positions,
         traceparent: Option<&Arc<str>>,
     ) -> Vec<Uuid> {
+        if let Some(deadline) = self.deadline(order_id, order) {
+            self.deadlines.insert((deadline.due, order_id));
+        }
         let under_way = self.by_order.get(&order_id).copied().unwrap_or(0);
         let mut begun = Vec::new();
         if under_way == order.steps_left() {
@@ -93,12 +110,49 @@ impl ProcessManager {
         begun
     }
 
+    fn deadline(&self, order_id: Uuid, order: &Order) -> Option<Deadline> {
+        domain::deadline(order_id, order, self.payment_window_micros)
+    }
+
+    /// Orders whose deadline has come; each is to be given to [`Self::close`] or forgotten.
+    pub fn take_due(&mut self, now: Timestamp) -> Vec<Uuid> {
+        let mut due = Vec::new();
+        while due.len() < DUE_AT_ONCE
+            && let Some((at, order_id)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            due.push(order_id);
+        }
+        due
+    }
+
+    /// What an order's state asks for now that its deadline has come: the id of the step, where there is one.
+    pub fn close(&mut self, order_id: Uuid, order: &Order) -> Option<Uuid> {
+        let deadline = self.deadline(order_id, order)?;
+        let id = deadline.command_id();
+        self.closing.insert(id, (order_id, deadline));
+        Some(id)
+    }
+
+    /// Gives up everything that is under way for these orders: another instance sees to them.
+    pub fn forget(&mut self, is_theirs: impl Fn(Uuid) -> bool) {
+        self.steps.retain(|_, step| !is_theirs(step.order_id));
+        self.by_order.retain(|order_id, _| !is_theirs(*order_id));
+        self.deadlines.retain(|(_, order_id)| !is_theirs(*order_id));
+        self.closing.retain(|_, (order_id, _)| !is_theirs(*order_id));
+    }
+
     /// The command of a step's half; none where the step is over.
     pub fn request(&self, id: Uuid, half: Half, at: Timestamp) -> Option<Request<Command>> {
+        if half == Half::Closing {
+            let (_, deadline) = self.closing.get(&id)?;
+            return Some(self.frame(id, deadline.command.clone().into(), &Positions::new(), None, at));
+        }
         let step = self.steps.get(&id)?;
         let (command_id, command) = match half {
             Half::Asking => (id, Command::Stock(step.task.command.clone())),
-            Half::Recording => {
+            Half::Recording | Half::Closing => {
                 let command = step.recording.clone()?;
                 (
                     ids::step_id(ids::event_id(id), "record", step.task.line),
@@ -106,16 +160,27 @@ impl ProcessManager {
                 )
             }
         };
-        Some(Request {
-            id: command_id,
+        Some(self.frame(command_id, command, &step.causes, step.traceparent.clone(), at))
+    }
+
+    fn frame(
+        &self,
+        id: Uuid,
+        command: Command,
+        causes: &Positions,
+        traceparent: Option<Arc<str>>,
+        at: Timestamp,
+    ) -> Request<Command> {
+        Request {
+            id,
             fingerprint: ids::fingerprint("", "", command.canonical_json().as_bytes()),
             at,
             expected: Expected::Any,
-            causes: step.causes.encode(self.log_id).into(),
-            traceparent: step.traceparent.clone(),
+            causes: causes.encode(self.log_id).into(),
+            traceparent,
             source: None,
             command,
-        })
+        }
     }
 
     /// The stock answered: its answer is to be recorded on the order.
@@ -145,6 +210,11 @@ impl ProcessManager {
             }
         }
         Some(step.order_id)
+    }
+
+    /// The order was closed, or had become another one by its deadline.
+    pub fn closed(&mut self, id: Uuid) {
+        self.closing.remove(&id);
     }
 
     /// No writer took it.

@@ -1,4 +1,6 @@
 //! Reads the log for the writers: one thread, one consumer, as many partitions as ask at once.
+//!
+//! There are two of it: one for reads that end, which writers wait for, and one that follows other instances' writers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use eventlog::{LogConfig, LogError, LogReader, LogRecord, TopicPartition};
 use rustc_hash::FxHashMap;
 
-use super::messages::{Batch, Input, Job, ReadEnd};
+use super::messages::{Batch, Input, Job, Order, ReadEnd};
 use crate::writer::Upto;
 
 /// Records that go to the writers at once.
@@ -28,36 +30,65 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
+/// Pause after records where nobody waits for them: what is appended meanwhile comes with one fetch.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(5);
+
 struct Active {
     job: Job,
     /// The next offset to read.
     next: i64,
-    /// The first offset that is not to be read; unknown until the broker was asked.
+    /// The first offset behind what was asked for; unknown until the broker was asked.
     until: Option<i64>,
+    /// Whether a follower came there; it goes on.
+    reached: bool,
     records: Vec<LogRecord>,
 }
 
-/// Starts the thread. It ends when the sender of jobs is dropped.
-pub(super) fn start(config: &LogConfig, inputs: Sender<Input>) -> Result<Sender<Job>, LogError> {
-    let (jobs, inbox) = crossbeam_channel::unbounded();
+/// The two ways to read.
+pub(super) struct Readers {
+    /// For reads that end.
+    pub hopping: Sender<Order>,
+    /// For reads that do not.
+    pub following: Sender<Order>,
+}
+
+/// Starts both threads. Each ends when its sender is dropped.
+pub(super) fn start(config: &LogConfig, inputs: &Sender<Input>) -> Result<Readers, LogError> {
+    let hopping = LogReader::hopping(config, "writer")?;
+    let following = LogReader::new(config, "standby")?;
+    Ok(Readers {
+        hopping: spawn("writers-reader", hopping, inputs.clone(), Duration::ZERO)?,
+        following: spawn("standbys-reader", following, inputs.clone(), FOLLOW_PAUSE)?,
+    })
+}
+
+fn spawn(
+    name: &str,
+    reader: LogReader,
+    inputs: Sender<Input>,
+    pause: Duration,
+) -> Result<Sender<Order>, LogError> {
+    let (orders, inbox) = crossbeam_channel::unbounded();
     let mut reading = Reading {
-        reader: LogReader::hopping(config, "writer")?,
+        reader,
         inputs,
+        pause,
         active: FxHashMap::default(),
         assigned: false,
         queued: Arc::new(()),
         progress: Progress::new(),
     };
     std::thread::Builder::new()
-        .name("writers-reader".to_owned())
+        .name(name.to_owned())
         .spawn(move || reading.run(&inbox))
         .map_err(|error| LogError::Topic(format!("the reader's thread cannot be started: {error}")))?;
-    Ok(jobs)
+    Ok(orders)
 }
 
 struct Reading {
     reader: LogReader,
     inputs: Sender<Input>,
+    pause: Duration,
     active: FxHashMap<TopicPartition, Active>,
     /// Whether the consumer reads what is active, and nothing else.
     assigned: bool,
@@ -108,17 +139,17 @@ impl Progress {
 }
 
 impl Reading {
-    fn run(&mut self, inbox: &Receiver<Job>) {
+    fn run(&mut self, inbox: &Receiver<Order>) {
         loop {
             if self.active.is_empty() {
                 self.rest();
                 self.progress = Progress::new();
-                let Ok(job) = inbox.recv() else { return };
-                self.begin(job);
+                let Ok(order) = inbox.recv() else { return };
+                self.obey(order);
             }
             loop {
                 match inbox.try_recv() {
-                    Ok(job) => self.begin(job),
+                    Ok(order) => self.obey(order),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }
@@ -139,10 +170,20 @@ impl Reading {
         self.assigned = false;
     }
 
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Read(job) => self.begin(job),
+            Order::Stop(partition) => {
+                self.active.remove(&partition);
+                self.assigned = false;
+            }
+        }
+    }
+
     fn begin(&mut self, job: Job) {
         let until = match job.upto {
             Upto::Offset(offset) => Some(offset + 1),
-            Upto::End => None,
+            Upto::End | Upto::Ever => None,
         };
         self.active.insert(
             job.partition,
@@ -150,6 +191,7 @@ impl Reading {
                 job,
                 next: job.from,
                 until,
+                reached: false,
                 records: Vec::new(),
             },
         );
@@ -170,18 +212,25 @@ impl Reading {
             self.reader.assign(&assignment)?;
             self.assigned = true;
         }
-        self.progress.tell();
+        if self.active.values().any(|read| !read.reached) {
+            self.progress.tell();
+        }
         if Arc::strong_count(&self.queued) > QUEUED_MAX {
             std::thread::sleep(QUEUED_PAUSE);
             return Ok(());
         }
         let mut timeout = Duration::from_millis(20);
-        for _ in 0..BATCH_RECORDS {
+        let mut taken = 0;
+        while taken < BATCH_RECORDS {
             let Some((partition, record)) = self.reader.poll(timeout)? else {
                 break;
             };
             timeout = Duration::ZERO;
             self.take(partition, record);
+            taken += 1;
+        }
+        if (1..BATCH_RECORDS).contains(&taken) {
+            std::thread::sleep(self.pause);
         }
         for read in self.active.values_mut().filter(|read| !read.records.is_empty()) {
             send(&self.inputs, &self.queued, read, ReadEnd::More);
@@ -199,14 +248,15 @@ impl Reading {
             let (_, high) = self.reader.watermarks(*partition, WATERMARK_TIMEOUT)?;
             read.until = Some(high);
             self.progress.total += (high - read.next).max(0);
-            if high <= read.next {
-                let end = if high < read.next {
-                    ReadEnd::Truncated
-                } else {
-                    ReadEnd::Reached
-                };
-                send(&self.inputs, &self.queued, read, end);
+            if high < read.next {
+                send(&self.inputs, &self.queued, read, ReadEnd::Truncated);
                 done.push(*partition);
+            } else if high == read.next {
+                send(&self.inputs, &self.queued, read, ReadEnd::Reached);
+                read.reached = true;
+                if read.job.upto != Upto::Ever {
+                    done.push(*partition);
+                }
             }
         }
         for partition in done {
@@ -227,10 +277,13 @@ impl Reading {
         self.progress.since += 1;
         read.next = record.offset + 1;
         read.records.push(record);
-        if read.until.is_some_and(|until| read.next >= until) {
+        if !read.reached && read.until.is_some_and(|until| read.next >= until) {
             send(&self.inputs, &self.queued, read, ReadEnd::Reached);
-            self.active.remove(&partition);
-            self.assigned = false;
+            read.reached = true;
+            if read.job.upto != Upto::Ever {
+                self.active.remove(&partition);
+                self.assigned = false;
+            }
         }
     }
 }

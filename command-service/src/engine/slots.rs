@@ -4,18 +4,18 @@ use domain::Command;
 use eventlog::{Topic, TopicPartition, partition_of};
 
 /// How many writers there are.
-pub(super) fn slot_count(partitions: i32) -> usize {
+pub fn slot_count(partitions: i32) -> usize {
     Topic::ALL.len() * usize::try_from(partitions).unwrap_or(0)
 }
 
 /// The number of a partition's writer.
-pub(super) fn slot_of(partition: TopicPartition, partitions: i32) -> usize {
+pub(crate) fn slot_of(partition: TopicPartition, partitions: i32) -> usize {
     let index = i32::from(partition.topic.index()) * partitions + partition.partition;
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 /// The partition of a writer.
-pub(super) fn partition_at(slot: usize, partitions: i32) -> TopicPartition {
+pub(crate) fn partition_at(slot: usize, partitions: i32) -> TopicPartition {
     let per_topic = usize::try_from(partitions).unwrap_or(1).max(1);
     let topic = Topic::ALL[slot / per_topic];
     TopicPartition {
@@ -25,7 +25,7 @@ pub(super) fn partition_at(slot: usize, partitions: i32) -> TopicPartition {
 }
 
 /// The partition that a command belongs to.
-pub(super) fn partition_for(command: &Command, partitions: i32) -> TopicPartition {
+pub(crate) fn partition_for(command: &Command, partitions: i32) -> TopicPartition {
     let target = command.target();
     TopicPartition {
         topic: target.topic,

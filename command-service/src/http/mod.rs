@@ -1,21 +1,31 @@
 //! REST writes: requests in, answers out. Nothing is decided here.
 //!
 //! - [`orders`], [`stock`]: one handler for each row of the contract's table, with its request body.
-//! - [`command`]: what all of them share: headers to a command's frame, the frame to a writer, its answer to a response.
+//! - [`command`]: what all of them share: headers to a command's frame, the frame to a writer; [`answer`]: what it says, as
+//!   a response.
+//! - [`outcomes`]: what became of a command.
 
+mod answer;
 mod command;
 mod openapi;
 mod orders;
+mod outcomes;
 mod stock;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::routing::post;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
 use eventlog::TokenKey;
+use http::HeaderValue;
+use http::header::CONNECTION;
 use service_kit::ProblemKind;
 
-use crate::engine::Handle;
+use crate::instance::Instance;
 
 pub use openapi::document;
 
@@ -23,15 +33,38 @@ pub use openapi::document;
 #[derive(Clone)]
 pub struct Api {
     /// The way to the writers.
-    pub writers: Handle,
+    pub instance: Instance,
     /// Opens and seals consistency tokens.
     pub tokens: TokenKey,
     /// The query service as clients reach it.
     pub query_url: Arc<str>,
+    /// What the names of the topics begin with.
+    pub prefix: Arc<str>,
+}
+
+/// Whether this instance is about to stop: its answers then say that their connection ends with them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Leaving(Arc<AtomicBool>);
+
+impl Leaving {
+    /// It is, from now on.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+async fn close_when_leaving(State(leaving): State<Leaving>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if leaving.0.load(Ordering::Acquire) {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// The paths of the command service.
-pub fn routes(api: Api) -> Router {
+pub fn routes(api: Api, leaving: Leaving) -> Router {
     Router::new()
         .route("/v1/orders", post(orders::place))
         .route("/v1/orders/{id}/payments", post(orders::pay))
@@ -40,7 +73,9 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/orders/{id}/notes", post(orders::add_note))
         .route("/v1/stock/{sku}/receipts", post(stock::receive))
         .route("/v1/stock/{sku}/adjustments", post(stock::adjust))
+        .route("/v1/commands/{command_id}", get(outcomes::outcome))
         .with_state(api)
+        .layer(from_fn_with_state(leaving, close_when_leaving))
 }
 
 /// The domain's refusals, for the pages behind their types.

@@ -5,7 +5,7 @@ use service_kit::openapi::ProblemBody;
 use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
 use uuid::Uuid;
 
-use super::{orders, stock};
+use super::{orders, outcomes, stock};
 
 /// The OpenAPI document of the command service.
 pub fn document() -> utoipa::openapi::OpenApi {
@@ -25,7 +25,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
         orders::cancel,
         orders::add_note,
         stock::receive,
-        stock::adjust
+        stock::adjust,
+        outcomes::outcome
     )
 )]
 struct Document;
@@ -49,6 +50,39 @@ pub(super) struct StockPath {
     sku: String,
 }
 
+/// The id of a command in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[allow(dead_code)]
+pub(super) struct CommandPath {
+    /// The command's id, as its answer named it.
+    command_id: Uuid,
+}
+
+/// What a look-up can be answered instead.
+#[derive(IntoResponses)]
+#[allow(dead_code)]
+pub(super) enum Unknown {
+    /// The id is no UUID.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] ProblemBody),
+    /// No such command.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(#[to_schema] ProblemBody),
+    /// Ask again after Retry-After.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(#[to_schema] ProblemBody),
+}
+
+/// The answer to a command that waits for its turn.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code)]
+pub(super) struct Accepted {
+    command_id: Uuid,
+    /// `accepted`
+    state: String,
+}
+
 /// The request headers of every command.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
@@ -65,6 +99,9 @@ pub(super) struct CommandHeaders {
     /// The sequence that the aggregate must have, in quotes.
     #[param(rename = "If-Match")]
     if_match: Option<String>,
+    /// `respond-async`: answered 202 once the command is durable; `Location` tells where its outcome will be.
+    #[param(rename = "Prefer")]
+    prefer: Option<String>,
     /// What the caller has seen: recorded as the causes of the event.
     #[param(rename = "Consistency-Token")]
     consistency_token: Option<String>,
@@ -109,6 +146,9 @@ pub(super) struct StockAnswer {
 #[derive(IntoResponses)]
 #[allow(dead_code)]
 pub(super) enum Refusals {
+    /// The command is durable and waits for its turn; only with `Prefer: respond-async`.
+    #[response(status = 202)]
+    Accepted(#[to_schema] Accepted),
     /// Not JSON, or a malformed path, header or token.
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(#[to_schema] ProblemBody),

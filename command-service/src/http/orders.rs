@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::response::Response;
 use domain::OrderCommand;
-use http::StatusCode;
 use http::request::Parts;
 use schemas::ids;
 use schemas::orders::PlacedLine;
@@ -15,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Api;
-use super::command::{Frame, Shape, Subject};
+use super::command::Frame;
 
 const LINES_MAX: usize = 1_000;
 const QUANTITY_MAX: i64 = 1_000_000;
@@ -156,7 +155,7 @@ pub(super) async fn place(
     parts: Parts,
     StrictJson { value, raw }: StrictJson<PlaceOrder>,
 ) -> Result<Response, Problem> {
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     value.check()?;
     let order_id = ids::created_id(frame.id, "order");
     let lines = value
@@ -174,23 +173,7 @@ pub(super) async fn place(
         currency: value.currency,
         lines,
     };
-    let shape = Shape {
-        subject: Subject::OrderId(order_id),
-        note_id: None,
-        success: StatusCode::CREATED,
-        location: Some(format!("{}/v1/orders/{order_id}", api.query_url)),
-    };
-    frame.execute(&api, command.into(), shape).await
-}
-
-/// What a write to an order that is there answers.
-const fn on_order(order_id: Uuid) -> Shape {
-    Shape {
-        subject: Subject::OrderId(order_id),
-        note_id: None,
-        success: StatusCode::OK,
-        location: None,
-    }
+    frame.execute(&api, command.into()).await
 }
 
 /// Pays a confirmed order in full.
@@ -204,7 +187,7 @@ pub(super) async fn pay(
     StrictJson { value, raw }: StrictJson<PayOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     violations.check(
         value.amount_minor >= 0,
@@ -218,7 +201,7 @@ pub(super) async fn pay(
         amount_minor: value.amount_minor,
         reference: value.reference,
     };
-    frame.execute(&api, command.into(), on_order(order_id)).await
+    frame.execute(&api, command.into()).await
 }
 
 /// Ships a paid order.
@@ -232,7 +215,7 @@ pub(super) async fn ship(
     StrictJson { value, raw }: StrictJson<ShipOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     check_text(&mut violations, "/carrier", &value.carrier);
     check_text(&mut violations, "/tracking_code", &value.tracking_code);
@@ -242,7 +225,7 @@ pub(super) async fn ship(
         carrier: value.carrier,
         tracking_code: value.tracking_code,
     };
-    frame.execute(&api, command.into(), on_order(order_id)).await
+    frame.execute(&api, command.into()).await
 }
 
 /// Cancels an order that is not shipped.
@@ -256,7 +239,7 @@ pub(super) async fn cancel(
     StrictJson { value, raw }: StrictJson<CancelOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     check_text(&mut violations, "/reason", &value.reason);
     violations.finish()?;
@@ -264,7 +247,7 @@ pub(super) async fn cancel(
         order_id,
         reason: value.reason,
     };
-    frame.execute(&api, command.into(), on_order(order_id)).await
+    frame.execute(&api, command.into()).await
 }
 
 /// Puts a note on an order.
@@ -278,7 +261,7 @@ pub(super) async fn add_note(
     StrictJson { value, raw }: StrictJson<AddNote>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     check_text(&mut violations, "/author", &value.author);
     check_text(&mut violations, "/text", &value.text);
@@ -291,11 +274,5 @@ pub(super) async fn add_note(
         text: value.text,
         reply_to: value.reply_to,
     };
-    let shape = Shape {
-        note_id: Some(note_id),
-        success: StatusCode::CREATED,
-        location: Some(format!("{}/v1/orders/{order_id}", api.query_url)),
-        ..on_order(order_id)
-    };
-    frame.execute(&api, command.into(), shape).await
+    frame.execute(&api, command.into()).await
 }

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::response::Response;
 use domain::StockCommand;
-use http::StatusCode;
 use http::request::Parts;
 use serde::Deserialize;
 use service_kit::Problem;
@@ -12,7 +11,7 @@ use service_kit::path::{self, Params};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::command::{Frame, Shape, Subject};
+use super::command::Frame;
 use super::orders::check_text;
 
 const QUANTITY_MAX: i64 = 1_000_000_000;
@@ -36,15 +35,6 @@ pub(super) struct AdjustStock {
     reason: String,
 }
 
-fn on_stock(sku: &str) -> Shape {
-    Shape {
-        subject: Subject::Sku(sku.to_owned()),
-        note_id: None,
-        success: StatusCode::OK,
-        location: None,
-    }
-}
-
 /// Receives stock; the first receipt of a SKU creates it.
 #[utoipa::path(post, path = "/v1/stock/{sku}/receipts", tag = "stock", request_body = ReceiveStock,
     params(super::openapi::StockPath, super::openapi::CommandHeaders),
@@ -56,7 +46,7 @@ pub(super) async fn receive(
     StrictJson { value, raw }: StrictJson<ReceiveStock>,
 ) -> Result<Response, Problem> {
     let sku = path::name("SKU", &sku)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     let quantity = (1..=QUANTITY_MAX).contains(&value.quantity);
     violations.check(quantity, || "/quantity".to_owned(), "must be 1 to 1000000000");
@@ -65,7 +55,7 @@ pub(super) async fn receive(
         sku: sku.to_owned(),
         quantity: value.quantity,
     };
-    frame.execute(&api, command.into(), on_stock(sku)).await
+    frame.execute(&api, command.into()).await
 }
 
 /// Corrects what is on hand; refused where it would make what is available negative.
@@ -79,7 +69,7 @@ pub(super) async fn adjust(
     StrictJson { value, raw }: StrictJson<AdjustStock>,
 ) -> Result<Response, Problem> {
     let sku = path::name("SKU", &sku)?;
-    let frame = Frame::of(&api, &parts, &raw)?;
+    let frame = Frame::of(&api, &parts, &raw).await?;
     let mut violations = Violations::new();
     let quantity = value.quantity != 0 && (-QUANTITY_MAX..=QUANTITY_MAX).contains(&value.quantity);
     violations.check(
@@ -94,5 +84,5 @@ pub(super) async fn adjust(
         quantity: value.quantity,
         reason: value.reason,
     };
-    frame.execute(&api, command.into(), on_stock(sku)).await
+    frame.execute(&api, command.into()).await
 }

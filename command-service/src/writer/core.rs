@@ -19,6 +19,7 @@ use super::domain::{Domain, Request};
 use super::flight::Flights;
 use super::fold::{Effective, Fold};
 use super::output::{Limits, Output, Upto};
+use super::remembered::Kept;
 
 #[derive(Clone, Hash)]
 pub(super) enum Phase {
@@ -32,6 +33,8 @@ pub(super) enum Phase {
     Lost,
     /// An effective record cannot be folded.
     Stopped,
+    /// Knows what it knows, reads nothing and takes nothing.
+    Resting,
 }
 
 /// The writer of one partition. `C` names a caller.
@@ -47,8 +50,9 @@ pub struct Core<D: Domain, C> {
     pub(super) waiting: VecDeque<Request<D::Command>>,
     /// Who waits for each command that is waiting or in flight, with the fingerprint of the request.
     pub(super) callers: FxHashMap<Uuid, Vec<([u8; 16], C)>>,
-    /// Who wants the history proven and has no record in flight yet that does it, and when the last of them asked.
+    /// Who wants the history proven and has no record in flight yet that does it.
     pub(super) unproven: Vec<C>,
+    /// When a barrier was last asked for.
     pub(super) unproven_at: Timestamp,
     /// No barrier before that.
     pub(super) barrier_from_ms: u64,
@@ -56,6 +60,12 @@ pub struct Core<D: Domain, C> {
     pub(super) window: usize,
     /// Aggregates that changed while reading, and for which the process manager has something to do.
     pub(super) changed: FxHashSet<D::Key>,
+    /// Whether nobody was told yet which aggregates have work: all of them are announced once the history is folded.
+    pub(super) untold: bool,
+    /// Whether it came to the log's end once, and has known all but the newest since.
+    pub(super) current: bool,
+    /// The commands topic is done with up to there, though no record of a command says so.
+    pub(super) passed: Option<u64>,
     /// Of the next delta.
     pub(super) delta_number: u64,
     pub(super) now_ms: u64,
@@ -70,13 +80,19 @@ impl<D: Domain, C> Core<D, C> {
 
     /// A writer that knows the history up to a checkpoint, whose last record the caller has found in the log.
     pub fn resume(domain: D, limits: Limits, fold: Fold<D>) -> Self {
-        let fold = fold.as_saved();
-        let mut core = Self {
+        let mut core = Self::resting(domain, limits, fold.as_saved());
+        core.lead();
+        core
+    }
+
+    /// A writer that does nothing until it is told to [`Core::lead`] or to [`Core::follow`].
+    pub fn resting(domain: D, limits: Limits, fold: Fold<D>) -> Self {
+        Self {
             domain,
             limits,
             tail: fold.link(),
             fold,
-            phase: Phase::Writing,
+            phase: Phase::Resting,
             flights: Flights::default(),
             waiting: VecDeque::new(),
             callers: FxHashMap::default(),
@@ -85,12 +101,120 @@ impl<D: Domain, C> Core<D, C> {
             barrier_from_ms: 0,
             window: limits.in_flight_max,
             changed: FxHashSet::default(),
+            untold: true,
+            current: false,
+            passed: None,
             delta_number: 0,
             now_ms: 0,
             out: VecDeque::new(),
-        };
-        core.read(Upto::End);
-        core
+        }
+    }
+
+    /// Decides commands from now on, and tells which aggregates have work. One that followed, and was at the log's end,
+    /// does so at once: should somebody else have written in between, its first record is void and it reads on.
+    pub fn lead(&mut self) {
+        match self.phase {
+            Phase::Resting => {
+                self.untold = true;
+                self.read(Upto::End);
+            }
+            Phase::Reading(Upto::Ever) if self.current => {
+                self.untold = true;
+                self.finish_reading();
+            }
+            Phase::Reading(Upto::Ever) => {
+                self.untold = true;
+                self.read(Upto::End);
+            }
+            Phase::Reading(_) | Phase::Lost => self.untold = true,
+            Phase::Writing | Phase::Settling => {
+                self.untold = true;
+                if matches!(self.phase, Phase::Writing) {
+                    self.announce_changed();
+                }
+            }
+            Phase::Stopped => {}
+        }
+    }
+
+    /// Folds what somebody else writes, until a command comes or it is told to lead. Only while nobody waits for anything:
+    /// false, and nothing done, where somebody does.
+    pub fn follow(&mut self) -> bool {
+        let idle = self.backlog() == 0 && self.unproven.is_empty() && self.passed.is_none();
+        match self.phase {
+            Phase::Reading(Upto::Ever) => true,
+            Phase::Resting | Phase::Writing if idle => {
+                self.read(Upto::Ever);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Gives up reading and deciding, and keeps what it knows. Only while nobody waits for anything: nothing is done where
+    /// somebody does.
+    pub fn rest(&mut self) {
+        if self.follow() {
+            self.phase = Phase::Resting;
+            self.current = false;
+            self.untold = true;
+            // The read that following begins with is not wanted.
+            self.out.retain(|output| !matches!(output, Output::Read { .. }));
+        }
+    }
+
+    /// Looks whether somebody else wrote since it wrote itself: a record of another writer, or of one that is dead, may land long
+    /// after it was sent, and whoever writes nothing would not notice. Only while nobody waits for anything.
+    pub fn look(&mut self) {
+        if matches!(self.phase, Phase::Writing) && self.backlog() == 0 && self.unproven.is_empty() {
+            self.read(Upto::End);
+        }
+    }
+
+    /// Whether the history is folded up to what was the log's end not long ago.
+    pub fn is_current(&self) -> bool {
+        self.is_writing() || (matches!(self.phase, Phase::Reading(_)) && self.current)
+    }
+
+    /// Whether it folds what somebody else writes.
+    pub fn is_following(&self) -> bool {
+        matches!(self.phase, Phase::Reading(Upto::Ever))
+    }
+
+    /// Whether a command is answered already, or under way.
+    pub fn knows(&mut self, request: &Request<D::Command>) -> bool {
+        if self.is_pending(request.id) || self.kept(request.id).is_some() {
+            return true;
+        }
+        let key = self.domain.target(&request.command);
+        let warm = self.fold.warm(&key);
+        if let Err(error) = warm {
+            self.lose(&error);
+            return false;
+        }
+        let state = self.fold.state(&key);
+        state.is_some_and(|state| self.domain.replay(state, request).is_some())
+    }
+
+    /// What is kept of an answered command, wherever it is.
+    pub fn kept(&mut self, id: Uuid) -> Option<Kept<D::Answer>> {
+        self.fold.kept(id).unwrap_or_else(|error| {
+            self.lose(&error);
+            None
+        })
+    }
+
+    /// Whether somebody waits for the answer to a command.
+    pub fn is_pending(&self, id: Uuid) -> bool {
+        self.callers.contains_key(&id)
+    }
+
+    /// The commands topic is done with up to and including that offset, though no record says so: its command was answered
+    /// before, or cannot be read. A barrier says it, unless a later command's record does.
+    pub fn pass(&mut self, source: u64, at: Timestamp) {
+        self.passed = self.passed.max(Some(source));
+        self.unproven_at = self.unproven_at.max(at);
+        self.decide_waiting();
     }
 
     /// The next thing that the machine wants done.
@@ -115,11 +239,7 @@ impl<D: Domain, C> Core<D, C> {
 
     /// A command came in.
     pub fn submit(&mut self, request: Request<D::Command>, caller: C) {
-        let kept = self.fold.kept(request.id).unwrap_or_else(|error| {
-            self.lose(&error);
-            None
-        });
-        if let Some(kept) = kept {
+        if let Some(kept) = self.kept(request.id) {
             let output = if kept.fingerprint == request.fingerprint {
                 Output::Answer {
                     caller,
@@ -137,13 +257,16 @@ impl<D: Domain, C> Core<D, C> {
             callers.push((request.fingerprint, caller));
             return;
         }
-        if matches!(self.phase, Phase::Stopped) || self.waiting.len() >= self.limits.waiting_max {
+        if matches!(self.phase, Phase::Stopped | Phase::Resting)
+            || self.waiting.len() >= self.limits.waiting_max
+        {
             self.out.push_back(Output::Unavailable { caller });
             return;
         }
         self.callers
             .insert(request.id, vec![(request.fingerprint, caller)]);
         self.waiting.push_back(request);
+        self.stop_following();
         self.decide_waiting();
     }
 
@@ -151,12 +274,13 @@ impl<D: Domain, C> Core<D, C> {
     /// acknowledged tells: the next command's, or a barrier where none is due. The log's end offset tells nothing, since a
     /// deposed broker can answer an old one.
     pub fn prove(&mut self, at: Timestamp, caller: C) {
-        if matches!(self.phase, Phase::Stopped) {
+        if matches!(self.phase, Phase::Stopped | Phase::Resting) {
             self.out.push_back(Output::Unavailable { caller });
             return;
         }
         self.unproven.push(caller);
         self.unproven_at = self.unproven_at.max(at);
+        self.stop_following();
         if Bug::StrongByEndOffset.is_in() && matches!(self.phase, Phase::Writing) && self.flights.is_empty() {
             return self.read(Upto::End);
         }
@@ -218,6 +342,8 @@ impl<D: Domain, C> Core<D, C> {
                     source: envelope.source,
                 };
                 match self.fold.apply(&self.domain, &effective) {
+                    // Where all will be told, there is nothing to note; a follower might note for ever.
+                    Ok(_) if self.untold || matches!(upto, Upto::Ever) => {}
                     Ok(changed) => self.note_changed(changed),
                     Err(poison) => return self.stop(record.offset, poison.to_string()),
                 }
@@ -230,8 +356,10 @@ impl<D: Domain, C> Core<D, C> {
 
     /// The read came to what was the log's end when it began.
     pub fn reached_end(&mut self) {
-        if matches!(self.phase, Phase::Reading(Upto::End)) {
-            self.finish_reading();
+        match self.phase {
+            Phase::Reading(Upto::End) => self.finish_reading(),
+            Phase::Reading(Upto::Ever) => self.current = true,
+            _ => {}
         }
     }
 
@@ -239,7 +367,24 @@ impl<D: Domain, C> Core<D, C> {
     pub fn truncated(&mut self) {
         self.fold = Fold::new(Checkpoint::BEGINNING);
         self.changed.clear();
-        self.read(Upto::End);
+        self.untold = true;
+        self.current = false;
+        match self.phase {
+            Phase::Reading(Upto::Ever) => self.read(Upto::Ever),
+            _ => self.read(Upto::End),
+        }
+    }
+
+    /// A command, or somebody who wants the history proven, makes a writer of a follower.
+    fn stop_following(&mut self) {
+        if !matches!(self.phase, Phase::Reading(Upto::Ever)) {
+            return;
+        }
+        if self.current {
+            self.finish_reading();
+        } else {
+            self.read(Upto::End);
+        }
     }
 
     pub(super) fn read(&mut self, upto: Upto) {

@@ -20,15 +20,28 @@ impl<D: Domain, C> Core<D, C> {
             };
             self.decide(request);
         }
-        if matches!(self.phase, Phase::Writing)
+        let has_room = matches!(self.phase, Phase::Writing)
             && self.waiting.is_empty()
-            && self.flights.len() < self.window
-            && !self.unproven.is_empty()
-            && self.now_ms >= self.barrier_from_ms
-        {
-            self.barrier_from_ms = self.now_ms + self.limits.barrier_every_ms;
-            self.send_barrier();
+            && self.flights.len() < self.window;
+        if has_room && self.has_passed() {
+            let passed = self.passed.take();
+            self.send_barrier(passed);
+        } else if has_room && !self.unproven.is_empty() && self.now_ms >= self.barrier_from_ms {
+            self.send_barrier(None);
         }
+    }
+
+    /// Whether a barrier has to say how far the commands topic is done with.
+    fn has_passed(&mut self) -> bool {
+        let said = self
+            .flights
+            .iter()
+            .filter_map(|flight| flight.sent.record.source)
+            .max();
+        self.passed = self
+            .passed
+            .filter(|passed| Some(*passed) > self.fold.carried_out().max(said));
+        self.passed.is_some()
     }
 
     /// Decides a command on the state that the ones before it will have left, and sends its record.
@@ -83,8 +96,10 @@ impl<D: Domain, C> Core<D, C> {
         self.send(Some(request), record, event);
     }
 
-    /// Sends a record that changes nothing: once it is effective, the history before it is proven.
-    fn send_barrier(&mut self) {
+    /// Sends a record that changes nothing: once it is effective, the history before it is proven, and the commands topic is
+    /// known to be done with up to `source`.
+    fn send_barrier(&mut self, source: Option<u64>) {
+        self.barrier_from_ms = self.now_ms + self.limits.barrier_every_ms;
         let event = self.domain.barrier(self.unproven_at);
         let value = match self.domain.encode(&event) {
             Ok(value) => value,
@@ -103,7 +118,7 @@ impl<D: Domain, C> Core<D, C> {
             after: Link::ZERO,
             link: Link::ZERO,
             causes: self.domain.no_causes(),
-            source: None,
+            source,
         }
         .chained(self.tail);
         self.send(None, record, event);

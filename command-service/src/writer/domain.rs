@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use schemas::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A domain: how commands are decided against aggregates and how events change them. Pure.
@@ -44,7 +45,7 @@ pub trait Domain {
     fn answer(&self, event: &Self::Event, after: Option<&Self::State>) -> Self::Answer;
     /// The answer to a command whose effect the state itself remembers: what it created.
     fn replay(&self, state: &Self::State, request: &Request<Self::Command>) -> Option<Self::Answer>;
-    /// Whether the process manager has something to do for the aggregate.
+    /// Whether the process manager has something to do for the aggregate, now or when a deadline comes.
     fn has_work(&self, state: &Self::State) -> bool;
     /// An event that changes nothing, for [`super::Core::prove`].
     fn barrier(&self, at: Timestamp) -> Self::Event;
@@ -64,7 +65,8 @@ pub trait Domain {
 pub type Left<D> = (<D as Domain>::Key, <D as Domain>::State);
 
 /// The version that a command asks its aggregate to have: `If-Match` (RFC 9110, section 13.1.1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expected {
     /// Any version, and none.
     #[default]
@@ -87,7 +89,7 @@ impl Expected {
 }
 
 /// A command with all that its decision and its record need. Time and ids come in as values.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request<C> {
     /// The command's id.
     pub id: Uuid,

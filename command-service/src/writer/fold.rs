@@ -61,7 +61,8 @@ impl<D: Domain> Clone for Fold<D> {
 }
 
 impl<D: Domain> Fold<D> {
-    pub(super) fn new(checkpoint: Checkpoint) -> Self {
+    /// Nothing folded yet, from there on.
+    pub fn new(checkpoint: Checkpoint) -> Self {
         Self {
             chain: Chain::from(checkpoint),
             states: Hot::default(),
@@ -76,7 +77,7 @@ impl<D: Domain> Fold<D> {
     }
 
     /// What a snapshot says.
-    pub(super) fn restored(restored: Restored<D>) -> Self {
+    pub fn restored(restored: Restored<D>) -> Self {
         Self {
             open: restored.open.into_iter().collect(),
             remembered: Remembered::at(restored.log_time),
@@ -118,6 +119,11 @@ impl<D: Domain> Fold<D> {
     /// All aggregates that are in memory.
     pub fn states(&self) -> impl Iterator<Item = (&D::Key, &D::State)> {
         self.states.iter()
+    }
+
+    /// Whether the process manager has something to do for an aggregate.
+    pub(super) fn is_open(&self, key: &D::Key) -> bool {
+        self.open.contains(key)
     }
 
     /// Aggregates for which the process manager has something to do, wherever they are.

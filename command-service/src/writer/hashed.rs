@@ -43,5 +43,6 @@ where
         let mut changed: Vec<_> = self.changed.iter().collect();
         changed.sort();
         changed.hash(state);
+        (self.untold, self.current, self.passed, self.fold.carried_out()).hash(state);
     }
 }

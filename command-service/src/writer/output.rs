@@ -25,6 +25,8 @@ pub enum Upto {
     Offset(i64),
     /// Up to what is the log's end when the read begins.
     End,
+    /// For ever, as another writer appends. [`super::Core::reached_end`] tells when what was the end is reached.
+    Ever,
 }
 
 /// What the machine wants done. `C` names a caller.

@@ -29,7 +29,7 @@ impl<D: Domain, C> Core<D, C> {
         match self.phase {
             Phase::Writing => self.decide_waiting(),
             Phase::Settling | Phase::Lost => self.read_when_reported(),
-            Phase::Reading(_) | Phase::Stopped => {}
+            Phase::Reading(_) | Phase::Stopped | Phase::Resting => {}
         }
     }
 
@@ -70,12 +70,21 @@ impl<D: Domain, C> Core<D, C> {
         );
     }
 
+    /// Tells which aggregates changed since the last time and have work; all that have, where nobody was told before.
+    pub(super) fn announce_changed(&mut self) {
+        let changed: Vec<_> = if std::mem::take(&mut self.untold) {
+            self.changed.clear();
+            self.fold.open().cloned().collect()
+        } else {
+            self.changed.drain().collect()
+        };
+        for key in changed {
+            self.announce(key, None);
+        }
+    }
+
     fn announce(&mut self, key: D::Key, traceparent: Option<std::sync::Arc<str>>) {
-        if self
-            .fold
-            .state(&key)
-            .is_some_and(|state| self.domain.has_work(state))
-        {
+        if self.fold.is_open(&key) {
             self.out.push_back(Output::Changed { key, traceparent });
         }
     }
@@ -131,6 +140,7 @@ impl<D: Domain, C> Core<D, C> {
             Err(error) => return self.lose(&error),
         };
         self.phase = Phase::Writing;
+        self.current = true;
         self.tail = self.fold.link();
         let flights = self.flights.take();
         if !flights.is_empty() {
@@ -146,6 +156,9 @@ impl<D: Domain, C> Core<D, C> {
                 _ => self.unproven.extend(proves),
             }
             let sent = flight.sent;
+            if sent.request.is_none() {
+                self.passed = self.passed.max(sent.record.source);
+            }
             let kept = sent
                 .request
                 .as_ref()
@@ -175,9 +188,7 @@ impl<D: Domain, C> Core<D, C> {
                 self.waiting.push_back(request);
             }
         }
-        for key in std::mem::take(&mut self.changed) {
-            self.announce(key, None);
-        }
+        self.announce_changed();
         self.decide_waiting();
     }
 }

@@ -16,9 +16,7 @@ impl<D: Domain, C> Core<D, C> {
     /// A writer that starts from a snapshot whose last record the caller has found in the log. Aggregates for which the
     /// process manager has something to do are told of once the log is read.
     pub fn restore(domain: D, limits: Limits, restored: Restored<D>) -> Self {
-        let mut core = Self::resume(domain, limits, Fold::restored(restored));
-        core.changed = core.fold.open().cloned().collect();
-        core
+        Self::resume(domain, limits, Fold::restored(restored))
     }
 
     /// What the next snapshot needs. None while one is being made; where nothing happened; and where an effective record
@@ -67,8 +65,7 @@ impl<D: Domain, C> Core<D, C> {
     /// Notes what a record that was read has changed.
     pub(super) fn note_changed(&mut self, changed: Option<D::Key>) {
         let Some(key) = changed else { return };
-        let state = self.fold.state(&key);
-        if state.is_some_and(|state| self.domain.has_work(state)) {
+        if self.fold.is_open(&key) {
             self.changed.insert(key);
         } else {
             self.changed.remove(&key);
@@ -93,9 +90,6 @@ impl<D: Domain, C> Core<D, C> {
                 self.fold.warm(&key)?;
             }
         }
-        for key in &self.changed {
-            self.fold.warm(key)?;
-        }
         Ok(held)
     }
 
@@ -107,6 +101,8 @@ impl<D: Domain, C> Core<D, C> {
         });
         self.fold = Fold::new(Checkpoint::BEGINNING);
         self.changed.clear();
+        self.untold = true;
+        self.current = false;
         if !matches!(self.phase, Phase::Stopped) {
             self.phase = Phase::Lost;
         }

@@ -80,12 +80,18 @@ pub(crate) fn decide(
                 reason: reason.clone(),
             }))
         }
-        OrderCommand::Expire { .. } => {
+        OrderCommand::Expire { due, .. } => {
             require(
                 order,
                 order.status == OrderStatus::Confirmed,
                 Reason::NotExpirable,
                 "only a confirmed one can expire",
+            )?;
+            require(
+                order,
+                *due <= occurred_at,
+                Reason::NotExpirable,
+                "its payment window is not over",
             )?;
             Ok(OrderEvent::Expired(OrderExpired {
                 occurred_at,

@@ -37,7 +37,7 @@ pub(crate) fn create(event: &OrderEvent, event_id: Uuid) -> Result<Order, &'stat
         }),
         notes: HashTrieSetSync::new_sync(),
         payment: None,
-        confirmed_at: None,
+        confirmed: None,
         closed_event: None,
         shipped_event: None,
         updated_at: *occurred_at,
@@ -61,7 +61,7 @@ pub(crate) fn evolve(mut order: Order, event: &OrderEvent, event_id: Uuid) -> Re
             if order.pending > 0 {
                 return Err("a line was not answered yet");
             }
-            order.confirmed_at = Some(event.occurred_at);
+            order.confirmed = Some((event.occurred_at, event_id));
         }
         OrderEvent::Rejected(event) => {
             order.turn(event.line, Reservation::Pending, Reservation::Refused)?;

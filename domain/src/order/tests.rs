@@ -1,7 +1,7 @@
 //! Every decision about an order.
 
 use schemas::{
-    OrderEvent,
+    OrderEvent, Timestamp,
     orders::{
         NoteAdded, OrderCancelled, OrderConfirmed, OrderExpired, OrderLineRefused, OrderLineReleased,
         OrderLineReserved, OrderLineShipped, OrderPaid, OrderPlaced, OrderRejected, OrderShipped, PlacedLine,
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{OrderStatus, Reservation};
 use crate::{
-    OrderCommand, Reason, Step,
+    OrderCommand, Reason, Step, deadline,
     given::{Given, NOW, given},
     outstanding,
 };
@@ -174,7 +174,10 @@ fn cancel() -> OrderCommand {
 }
 
 fn expire() -> OrderCommand {
-    OrderCommand::Expire { order_id: ORDER }
+    OrderCommand::Expire {
+        order_id: ORDER,
+        due: NOW,
+    }
 }
 
 fn add_note(note_id: Uuid, reply_to: Option<Uuid>) -> OrderCommand {
@@ -328,6 +331,29 @@ fn only_a_confirmed_order_expires() {
         &expired(),
         Reason::NotExpirable,
     );
+}
+
+#[test]
+fn no_order_expires_before_it_is_due() {
+    let order = given([placed(), line_reserved(0), confirmed(1)]);
+    let early = OrderCommand::Expire {
+        order_id: ORDER,
+        due: Timestamp(NOW.micros() + 1),
+    };
+    order.when(early).refused(Reason::NotExpirable);
+}
+
+#[test]
+fn only_a_confirmed_order_has_a_deadline() {
+    for (status, order) in in_each_status() {
+        let deadline = deadline(ORDER, order.state().as_order().expect("an order"), 5);
+        let expected = (status == OrderStatus::Confirmed).then_some((NOW.micros() + 5, 3));
+        assert_eq!(
+            deadline.map(|deadline| (deadline.due.micros(), deadline.cause.as_u128())),
+            expected,
+            "{status:?}"
+        );
+    }
 }
 
 #[test]

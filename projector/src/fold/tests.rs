@@ -106,14 +106,20 @@ impl Script {
             last_offset: *next,
             link: Link([u8::try_from(*next).unwrap() + 1; 16]),
         };
+        let offset = *next;
         *next += 1;
         self.steps.push(Step {
             partition,
+            offset,
             checkpoint,
             occurred_at: Some(Timestamp(*next)),
             effect,
         });
         self
+    }
+
+    fn steps(&self) -> Vec<&Step> {
+        self.steps.iter().collect()
     }
 
     fn placed(&mut self, id: u128) -> &mut Self {
@@ -165,7 +171,7 @@ impl Script {
 }
 
 /// Folds the steps in batches of those sizes, each by a new fold where `fresh` says so.
-async fn fold(steps: &[Step], sizes: &[usize], fresh: bool) -> Maps {
+async fn fold(steps: &[&Step], sizes: &[usize], fresh: bool) -> Maps {
     let mut store = Maps::default();
     let mut fold = Fold::new(BTreeMap::new());
     let (mut rest, mut sizes) = (steps, sizes.iter().cycle());
@@ -191,10 +197,10 @@ proptest! {
         script.received("a").placed(1).received("b").reserved("a").placed(2).confirmed(1).reserved("b").reserved("a");
         script.push(ORDERS, Effect::None).confirmed(2).received("a");
         runtime.block_on(async {
-            let whole = fold(&script.steps, &[100], false).await;
+            let whole = fold(&script.steps(), &[100], false).await;
             prop_assert_eq!(whole.orders.len(), 2);
             prop_assert_eq!(whole.stock["a"].view.available, 16);
-            prop_assert_eq!(whole, fold(&script.steps, &sizes, fresh).await);
+            prop_assert_eq!(whole, fold(&script.steps(), &sizes, fresh).await);
             Ok(())
         })?;
     }
@@ -209,7 +215,7 @@ async fn poison_stops_its_partition_where_it_stands_and_no_other() {
         .placed(2)
         .received("a");
     let (mut store, mut fold) = (Maps::default(), Fold::new(BTreeMap::new()));
-    let folded = fold.run(&mut store, &script.steps).await.unwrap();
+    let folded = fold.run(&mut store, &script.steps()).await.unwrap();
     assert_eq!(folded.halted, [(ORDERS, "unknown schema".to_owned())]);
     assert_eq!(store.orders.len(), 1);
     assert_eq!(store.checkpoints[&ORDERS].next_offset, 1);
@@ -219,7 +225,13 @@ async fn poison_stops_its_partition_where_it_stands_and_no_other() {
         ..Script::default()
     };
     more.placed(3).received("a");
-    assert!(fold.run(&mut store, &more.steps).await.unwrap().halted.is_empty());
+    assert!(
+        fold.run(&mut store, &more.steps())
+            .await
+            .unwrap()
+            .halted
+            .is_empty()
+    );
     assert_eq!(store.orders.len(), 1, "it stays where it is");
     assert_eq!(store.stock["a"].view.on_hand, 18, "the other goes on");
 }
@@ -229,7 +241,7 @@ async fn an_event_that_fits_nothing_stops_its_partition() {
     let mut script = Script::default();
     script.placed(1).confirmed(2).confirmed(1);
     let (mut store, mut fold) = (Maps::default(), Fold::new(BTreeMap::new()));
-    let folded = fold.run(&mut store, &script.steps).await.unwrap();
+    let folded = fold.run(&mut store, &script.steps()).await.unwrap();
     assert_eq!(folded.halted.len(), 1);
     assert_eq!(store.checkpoints[&ORDERS].next_offset, 1);
     assert_eq!(store.orders[&Uuid::from_u128(1)].view.sequence, 1);
@@ -242,11 +254,11 @@ async fn a_second_projector_is_noticed_and_writes_nothing_twice() {
     let mut store = Maps::default();
     let (mut one, mut two) = (Fold::new(BTreeMap::new()), Fold::new(BTreeMap::new()));
     assert_eq!(
-        one.run(&mut store, &script.steps).await.unwrap().committed,
+        one.run(&mut store, &script.steps()).await.unwrap().committed,
         Committed::Yes
     );
     assert_eq!(
-        two.run(&mut store, &script.steps).await.unwrap().committed,
+        two.run(&mut store, &script.steps()).await.unwrap().committed,
         Committed::Superseded
     );
     assert_eq!(store.stock["a"].view.on_hand, 9);

@@ -37,6 +37,9 @@ kinds! {
     /// No such path.
     UNKNOWN_PATH = "unknown-path", 404, "There is nothing at this path",
         "The path is none of the API's. /openapi.json lists them.";
+    /// No such command.
+    COMMAND_NOT_FOUND = "command-not-found", 404, "There is no such command",
+        "No command has this id, or it is longer ago than commands are remembered: 24 hours.";
     /// The path is there, not with this method.
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The path has no such method",
         "The header Allow lists the methods that the path has.";

@@ -221,7 +221,7 @@ impl Moment {
         };
         let end = match upto {
             Upto::Offset(offset) => offset + 1,
-            Upto::End => self.truth.end(),
+            Upto::End | Upto::Ever => self.truth.end(),
         };
         let range = usize::try_from(from).unwrap_or(0)..usize::try_from(end).unwrap_or(0);
         let core = &mut self.nodes[writer].core;

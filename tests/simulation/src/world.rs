@@ -204,6 +204,7 @@ impl World {
                 self.break_down(node);
                 Ok(())
             }
+            _ if choices.one_in(3) => self.change_role(choices),
             _ => Ok(()),
         }
     }
@@ -338,6 +339,20 @@ impl World {
             self.collect(node)?;
         }
         Ok(())
+    }
+
+    /// A writer without anything to do follows the others from now on, or a follower takes over.
+    fn change_role(&mut self, choices: &mut Choices) -> Result<(), Violation> {
+        let number = choices.index(self.nodes.len());
+        let core = &mut self.nodes[number].core;
+        if choices.one_in(3) {
+            core.lead();
+            self.say(|| format!("writer {number} is to lead"));
+        } else if core.follow() {
+            self.seen.followed += 1;
+            self.say(|| format!("writer {number} follows"));
+        }
+        self.collect(number)
     }
 
     fn save(&mut self, number: usize) {
@@ -517,10 +532,11 @@ impl World {
             Upto::End if self.faults && choices.one_in(6) => {
                 i64::from(choices.below(u32::try_from(self.truth.end() + 1).unwrap_or(u32::MAX)))
             }
-            Upto::End => self.truth.end(),
+            Upto::End | Upto::Ever => self.truth.end(),
         };
         self.say(|| format!("writer {number} reads from {from} to {end}"));
-        let core = &mut self.nodes[number].core;
+        let node = &mut self.nodes[number];
+        let core = &mut node.core;
         if end < from {
             return core.truncated();
         }
@@ -528,8 +544,16 @@ impl World {
         for record in &self.truth.log[range] {
             core.record(record);
         }
-        if upto == Upto::End {
+        if !matches!(upto, Upto::Offset(_)) {
             core.reached_end();
+        }
+        if core.is_following() {
+            let from = core.fold().next_offset();
+            node.wire.push_back(Wire::Read {
+                generation,
+                from,
+                upto,
+            });
         }
     }
 

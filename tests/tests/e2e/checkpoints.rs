@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use command_service::engine::{self, CheckpointConfig, EngineConfig, Handle};
+use command_service::engine::{self, CheckpointConfig, EngineConfig, Handle, Standing, Submission};
 use command_service::shop::Shop;
 use command_service::store::{Identity, transfer};
 use command_service::writer::{Expected, Request};
@@ -46,7 +46,9 @@ impl Service {
             hot_commands: 4,
             ..CheckpointConfig::new(data_dir.to_owned())
         });
-        let (writers, thread) = engine::start(config, codec(log).await).expect("the writers start");
+        let engine = engine::start(config, codec(log).await).expect("the writers start");
+        let (writers, thread) = (engine.handle, engine.thread);
+        writers.own_everything();
         eventually("the writers are ready", Duration::from_secs(20), async || {
             writers.is_ready().then_some(())
         })
@@ -60,7 +62,8 @@ impl Service {
         let mut replayed = 0;
         for n in commands {
             let timeout = Duration::from_secs(10);
-            let answered = self.writers.submit(request(n), timeout).await.expect("an answer");
+            let decision = self.writers.submit(Submission::now(request(n)), timeout).await;
+            let answered = decision.and_then(Standing::answered).expect("an answer");
             offsets.push(answered.next_offset);
             replayed += usize::from(answered.replayed);
         }

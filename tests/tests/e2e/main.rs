@@ -2,6 +2,9 @@
 
 mod api;
 mod checkpoints;
+mod cluster;
+mod commands;
+mod deadlines;
 mod foreign;
 mod problems;
 mod reads;

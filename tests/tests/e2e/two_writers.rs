@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use command_service::engine::{self, EngineConfig, Handle, NotAnswered};
-use command_service::shop::Answer;
+use command_service::engine::{self, EngineConfig, Handle, NotAnswered, Standing, Submission};
+use command_service::shop::{Answer, Created, Key};
 use command_service::writer::{Expected, Request};
 use domain::{Command, StockCommand};
 use e2e::{Setup, codec, effective, partition};
@@ -50,15 +50,16 @@ async fn ask(writers: &[Handle; 2], n: u64) -> Answer {
     if n.is_multiple_of(5) {
         let timeout = Duration::from_mins(1);
         let (a, b) = tokio::join!(
-            writers[0].submit(request(n), timeout),
-            writers[1].submit(request(n), timeout)
+            writers[0].submit(Submission::now(request(n)), timeout),
+            writers[1].submit(Submission::now(request(n)), timeout)
         );
-        let (a, b) = (a.expect("an answer").answer, b.expect("an answer").answer);
+        let [a, b] = [a, b].map(|decision| decision.and_then(Standing::answered).expect("an answer").answer);
         assert_eq!(a, b, "both writers give the same answer");
         return a;
     }
     loop {
-        match writers[at].submit(request(n), Duration::from_secs(30)).await {
+        let decision = writers[at].submit(Submission::now(request(n)), Duration::from_secs(30));
+        match decision.await.and_then(Standing::answered) {
             Ok(answered) => return answered.answer,
             Err(NotAnswered::Mismatch) => panic!("the request is the same"),
             Err(_) => at = 1 - at,
@@ -72,9 +73,12 @@ async fn two_writers_on_one_partition_acknowledge_only_what_counts() {
     let log = pipeline.log();
     let log_id = topics::log_id(&log, Duration::from_secs(10)).unwrap();
     let config = EngineConfig::new(log.clone(), log_id, 1);
-    let (first, _thread) = engine::start(config.clone(), codec(&log).await).unwrap();
-    let (second, _thread) = engine::start(config, codec(&log).await).unwrap();
-    let writers = [first, second];
+    let first = engine::start(config.clone(), codec(&log).await).unwrap();
+    let second = engine::start(config, codec(&log).await).unwrap();
+    let writers = [first.handle, second.handle];
+    for writer in &writers {
+        writer.own_everything();
+    }
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let writers = writers.clone();
@@ -122,6 +126,8 @@ async fn two_writers_on_one_partition_acknowledge_only_what_counts() {
                 assert_eq!(
                     answer,
                     &Answer::Applied {
+                        subject: Key::Stock(sku.as_str().into()),
+                        created: Created::Nothing,
                         sequence: *sequence,
                         status: None
                     }

@@ -12,7 +12,7 @@ use schemas::{Timestamp, orders::PlacedLine};
 use uuid::Uuid;
 
 use super::*;
-use crate::shop::{Answer, Key, Shop};
+use crate::shop::{Answer, Created, Key, Shop};
 use crate::store::format::encode;
 
 const CACHE_BYTES: usize = 1 << 20;
@@ -88,10 +88,12 @@ fn the_layout_is_frozen() {
     assert_eq!(hex(encode(&Key::Order(Uuid::from_u128(1)))), format!("00{one}"));
     assert_eq!(hex(encode(&Key::Stock("s".into()))), "010173");
     let applied = Answer::Applied {
+        subject: Key::Stock("s".into()),
+        created: Created::Nothing,
         sequence: 2,
         status: Some(domain::OrderStatus::Paid),
     };
-    assert_eq!(hex(encode(&applied)), "00020103");
+    assert_eq!(hex(encode(&applied)), "00010173 00 02 0103".replace(' ', ""));
     let refused = Answer::Refused {
         status: 409,
         sequence: Some(1),

@@ -23,6 +23,8 @@ pub struct Seen {
     pub proven: u64,
     /// Requests that were told that their key was used with another request.
     pub mismatches: u64,
+    /// Writers that began to follow the others.
+    pub followed: u64,
     /// Requests that were turned away.
     pub turned_away: u64,
 }
@@ -39,6 +41,7 @@ impl std::ops::AddAssign for Seen {
         self.lost += other.lost;
         self.proven += other.proven;
         self.mismatches += other.mismatches;
+        self.followed += other.followed;
         self.turned_away += other.turned_away;
     }
 }

@@ -1,0 +1,131 @@
+//! Which feed a session reads: the shared one where that holds its place, else one of its own.
+//!
+//! Near the end of the log all models read one feed, so each record is fetched, judged and decoded once. A model that is
+//! behind (its store was down, or lost everything) does not hold the others back: it gets a reader of its own, and moves
+//! over to the shared feed once that holds the place that it has come to. There is always at most one shared feed: the
+//! first one, or, after that one ended, the next whose session looks.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::feed::{Feed, Publisher, Subscription};
+use crate::metrics;
+use crate::ring::{Places, Refusal};
+
+/// Starts a reader for a model that fills a feed from these places on.
+type Start = dyn Fn(&'static str, Places, Publisher) -> std::io::Result<()> + Send + Sync;
+
+/// Where sessions get their feeds; one for all models.
+pub(crate) struct Feeds {
+    start: Box<Start>,
+    shared: Mutex<Weak<Feed>>,
+}
+
+impl fmt::Debug for Feeds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Feeds").finish_non_exhaustive()
+    }
+}
+
+impl Feeds {
+    pub(crate) fn new(
+        start: impl Fn(&'static str, Places, Publisher) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            start: Box::new(start),
+            shared: Mutex::default(),
+        }
+    }
+
+    /// A source that begins at these places.
+    pub(crate) fn open(&self, model: &'static str, places: &Places) -> std::io::Result<Source> {
+        let mut shared = self.shared();
+        let mut settled = false;
+        if let Some(feed) = open(&shared) {
+            match feed.subscribe(places) {
+                Ok(subscription) => {
+                    return Ok(Source {
+                        subscription,
+                        settled,
+                    });
+                }
+                Err(refusal) => settled = is_final(model, refusal),
+            }
+        }
+        let (publisher, subscription) = Feed::begin(places.clone());
+        if open(&shared).is_none() {
+            *shared = Arc::downgrade(publisher.feed());
+        } else {
+            tracing::info!(model, "projector.reader.own");
+        }
+        (self.start)(model, places.clone(), publisher)?;
+        Ok(Source {
+            subscription,
+            settled,
+        })
+    }
+
+    /// Moves a source that stands at these places over to the shared feed, where it can; says so.
+    pub(crate) fn settle(&self, model: &'static str, source: &mut Source, places: impl FnOnce() -> Places) {
+        if source.settled {
+            return;
+        }
+        let mut shared = self.shared();
+        match open(&shared) {
+            None if source.subscription.feed().is_open() => {
+                *shared = Arc::downgrade(source.subscription.feed());
+            }
+            None => {}
+            Some(feed) if Arc::ptr_eq(&feed, source.subscription.feed()) => {}
+            Some(feed) => match feed.subscribe(&places()) {
+                Ok(subscription) => {
+                    source.subscription = subscription;
+                    tracing::info!(model, "projector.reader.shared");
+                }
+                Err(refusal) => source.settled = is_final(model, refusal),
+            },
+        }
+    }
+
+    /// The log is not what it was: what the shared feed holds is not given to anybody who comes from now on, and who
+    /// reads it moves over to the next one.
+    pub(crate) fn retire(&self) {
+        if let Some(feed) = open(&self.shared()) {
+            feed.close();
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Weak<Feed>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a session reads.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) subscription: Subscription,
+    /// It stays with its own reader.
+    settled: bool,
+}
+
+fn open(shared: &Weak<Feed>) -> Option<Arc<Feed>> {
+    shared.upgrade().filter(|feed| feed.is_open())
+}
+
+/// A chain that stands differently was read from a log that was another one, and will not come round.
+fn is_final(model: &'static str, refusal: Refusal) -> bool {
+    if let Refusal::Differs(partition) = refusal {
+        let (topic, partition) = (metrics::topic(partition), partition.partition);
+        tracing::warn!(
+            model,
+            topic,
+            partition,
+            "projector.reader.differs: the shared reader has another chain there; this model goes on by itself"
+        );
+        return true;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Clients that place orders while something happens, and what must hold afterwards.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+
+use crate::client::{Client, key, order, try_send};
+use crate::pipeline::{Pipeline, Setup};
+
+const SKUS: usize = 20;
+const CLIENTS: usize = 8;
+
+/// How long one attempt of a client may take.
+const ATTEMPT: Duration = Duration::from_secs(6);
+
+/// What came of a load.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Every acknowledged order and its total.
+    pub acknowledged: HashMap<String, i64>,
+    /// How long each took from the first attempt to its answer.
+    pub took: Vec<Duration>,
+    /// Attempts that were answered 503.
+    pub unavailable: usize,
+    /// Attempts that got no answer: refused, reset, timed out.
+    pub broken: usize,
+}
+
+/// Clients that place orders until they are told to stop, each under its key until it is answered.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    placed: Arc<AtomicUsize>,
+    clients: Vec<tokio::task::JoinHandle<Outcome>>,
+}
+
+impl Load {
+    /// Clients of these command services: each keeps to one until it does not answer, and then goes to the next.
+    pub fn start(services: &[Client]) -> Self {
+        let (stop, placed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let clients = (0..CLIENTS)
+            .map(|number| {
+                let (services, stop) = (services.to_vec(), Arc::clone(&stop));
+                tokio::spawn(buy(number, services, stop, Arc::clone(&placed)))
+            })
+            .collect();
+        Self {
+            stop,
+            placed,
+            clients,
+        }
+    }
+
+    /// Orders that were acknowledged so far.
+    pub fn placed(&self) -> usize {
+        self.placed.load(Ordering::Relaxed)
+    }
+
+    /// Every acknowledged order and its total.
+    pub async fn finish(self) -> HashMap<String, i64> {
+        self.outcome().await.acknowledged
+    }
+
+    /// All that came of it.
+    pub async fn outcome(self) -> Outcome {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Outcome::default();
+        for client in self.clients {
+            let one = tokio::time::timeout(Duration::from_mins(2), client).await;
+            let one = one
+                .expect("every client is answered once all is up again")
+                .expect("no client fails");
+            all.acknowledged.extend(one.acknowledged);
+            all.took.extend(one.took);
+            all.unavailable += one.unavailable;
+            all.broken += one.broken;
+        }
+        assert_eq!(
+            all.acknowledged.len(),
+            all.took.len(),
+            "no two acknowledged orders have the same id"
+        );
+        all
+    }
+}
+
+async fn buy(
+    number: usize,
+    services: Vec<Client>,
+    stop: Arc<AtomicBool>,
+    placed: Arc<AtomicUsize>,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut at = number;
+    while !stop.load(Ordering::Relaxed) {
+        let lines: Vec<(String, i64)> = (0..fastrand::usize(1..4))
+            .map(|_| (format!("sku-{}", fastrand::usize(..SKUS)), fastrand::i64(1..4)))
+            .collect();
+        let lines: Vec<(&str, i64)> = lines.iter().map(|(sku, n)| (sku.as_str(), *n)).collect();
+        let total: i64 = lines.iter().map(|(_, n)| n * 250).sum();
+        let (body, once) = (order(&format!("buyer-{number}"), &lines), key());
+        let begun = Instant::now();
+        let answer = loop {
+            let service = &services[at % services.len()];
+            let request = service
+                .command(Method::POST, "/v1/orders")
+                .header("idempotency-key", &once)
+                .timeout(ATTEMPT)
+                .json(&body);
+            match try_send(request).await {
+                Ok(answer) if answer.status != 503 => break answer,
+                Ok(_) => outcome.unavailable += 1,
+                Err(_) => outcome.broken += 1,
+            }
+            at += 1;
+            tokio::time::sleep(Duration::from_millis(if services.len() == 1 { 100 } else { 10 })).await;
+        };
+        outcome.took.push(begun.elapsed());
+        let id = answer.expect(201).text_of("order_id");
+        outcome.acknowledged.insert(id, total);
+        placed.fetch_add(1, Ordering::Relaxed);
+    }
+    outcome
+}
+
+/// A pipeline with stock for a [`Load`], and a client of its first services.
+pub async fn stocked(setup: Setup) -> (Pipeline, Client) {
+    let pipeline = setup.start().await;
+    let client = pipeline.client();
+    for sku in 0..SKUS {
+        client.receive(&format!("sku-{sku}"), 400).await;
+    }
+    (pipeline, client)
+}
+
+/// Waits until no order is pending, then compares everything with everything.
+pub async fn settle_and_compare(pipeline: &Pipeline, client: &Client, acknowledged: &HashMap<String, i64>) {
+    let report = crate::eventually("every order comes to rest", Duration::from_secs(90), async || {
+        let report = pipeline.verify();
+        (report["log"]["orders_with_open_steps"] == 0).then_some(report)
+    })
+    .await;
+    assert_eq!(
+        report["log"]["orders"],
+        acknowledged.len(),
+        "acknowledged orders are there, and no other: {report}"
+    );
+    assert_eq!(report["log"]["doubled"], 0);
+    assert_eq!(report["log"]["leaks"], serde_json::json!([]));
+    assert_eq!(report["log"]["orders_by_status"]["pending"], 0);
+    for (id, total) in acknowledged {
+        let read = crate::send(client.query(&format!("/v1/orders/{id}")))
+            .await
+            .expect(200);
+        assert_eq!(read.json["total_minor"], *total);
+    }
+    println!(
+        "{} acknowledged orders, {} void records",
+        acknowledged.len(),
+        report["log"]["void"]
+    );
+}

@@ -1,0 +1,48 @@
+//! Instances of the command service find each other by way of Kafka: heartbeats on the real topic, pings over real connections.
+
+use std::time::Duration;
+
+use command_service::cluster::Route;
+use e2e::cluster::{SLOTS, divided, join, owned, warm};
+use e2e::{Setup, eventually};
+
+const DEADLINE: Duration = Duration::from_mins(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_find_each_other_and_take_over_from_each_other() {
+    let pipeline = Setup::new("cluster").deploy().await;
+    let first = join(&pipeline, "first").await;
+    assert!(matches!(first.route(0), Route::Here), "it waits for nobody");
+    tokio::time::timeout(DEADLINE, first.settled())
+        .await
+        .expect("the topic is read to its end");
+    warm(&first);
+    let second = join(&pipeline, "second").await;
+    eventually("the second is seen", DEADLINE, async || {
+        (first.peers().len() == 1 && second.peers().len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(first.peers()[0].http(), "http://second");
+    eventually(
+        "the second, which is cold, decides nothing",
+        DEADLINE,
+        async || (owned(&first) == SLOTS && owned(&second) == 0).then_some(()),
+    )
+    .await;
+    warm(&second);
+    divided(&[&first, &second]).await;
+
+    // It ends without a word.
+    drop(second);
+    divided(&[&first]).await;
+
+    // Its last heartbeat still stands there, and makes nobody wait.
+    let third = join(&pipeline, "third").await;
+    warm(&third);
+    divided(&[&first, &third]).await;
+
+    assert!(first.drain(DEADLINE).await, "everything is handed over");
+    assert_eq!(owned(&third), SLOTS);
+    first.leave().await;
+    divided(&[&third]).await;
+}
