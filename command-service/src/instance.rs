@@ -18,6 +18,7 @@ use crate::engine::slots::partition_at;
 use crate::engine::{
     self, Decision, Engine, EngineConfig, Errand, Handle, NotAnswered, Standing, Submission,
 };
+use crate::seeding;
 
 /// How often the others are told what is held here, beside when it changes.
 const TELL_HELD: Duration = Duration::from_millis(20);
@@ -70,8 +71,9 @@ impl PeerService for Local {
         encode(positions.collect())
     }
 
-    async fn state(&self, _slot: usize) -> Result<StateChunks, NotAnswered> {
-        Err(NotAnswered::Unavailable)
+    async fn state(&self, slot: usize) -> Result<StateChunks, NotAnswered> {
+        let store = self.writers.store(partition_at(slot, self.partitions));
+        store.map(seeding::export).ok_or(NotAnswered::Unavailable)
     }
 }
 
@@ -98,12 +100,22 @@ impl Instance {
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let partitions = engine_config.partitions;
+        let cluster = Cluster::start(cluster_config).await?;
+        if tokio::time::timeout(SETTLE_TIMEOUT, cluster.settled())
+            .await
+            .is_err()
+        {
+            tracing::warn!("cluster.settle: the cluster topic is not read yet; going on as if alone");
+        }
+        if let Some(checkpoints) = &engine_config.checkpoints {
+            let (data_dir, log_id) = (checkpoints.data_dir.clone(), engine_config.log_id);
+            seeding::seed(&cluster, &data_dir, log_id, partitions).await;
+        }
         let Engine {
             handle,
             errands,
             thread,
         } = engine::start(engine_config, codec)?;
-        let cluster = Cluster::start(cluster_config).await?;
         let local = Local {
             writers: handle.clone(),
             partitions,
@@ -112,12 +124,6 @@ impl Instance {
             let (cluster, local) = (cluster.clone(), local.clone());
             async move { cluster.serve(local, shutdown).await }
         });
-        if tokio::time::timeout(SETTLE_TIMEOUT, cluster.settled())
-            .await
-            .is_err()
-        {
-            tracing::warn!("cluster.settle: the cluster topic is not read yet; going on as if alone");
-        }
         let writers = handle.clone();
         cluster.on_change(move |view| writers.set_roles(view.roles().to_vec()));
         tokio::spawn(tell_held(cluster.clone(), handle.clone()));

@@ -144,6 +144,12 @@ impl Pipeline {
         urls.iter().map(|url| Client::new(url, query_url)).collect()
     }
 
+    /// Throws away what a service keeps on disk for itself.
+    pub fn wipe(&self, service: &str) {
+        let folder = self.logs.with_file_name("data").join(service);
+        std::fs::remove_dir_all(&folder).expect("the service kept something");
+    }
+
     /// Sends a service a signal.
     pub fn signal(&self, service: &str, signal: Signal) {
         let found = self.services.processes().signal(service, signal);

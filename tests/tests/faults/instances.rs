@@ -161,6 +161,33 @@ async fn a_rolling_restart_fails_no_request() {
     settle_and_compare(&pipeline, &client, &outcome.acknowledged).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_lost_its_disk_starts_from_what_the_others_have() {
+    let _shared = COMPONENTS.lock().await;
+    let (pipeline, client) = stocked(three("seeded").env("TAILWATER_CHECKPOINT_EVERY_MS", "100")).await;
+    all_there(&pipeline).await;
+    let load = Load::start(&pipeline.clients());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    pipeline.kill("command-service-3");
+    pipeline.wipe("command-service-3");
+    pipeline
+        .services
+        .restart("command-service-3")
+        .expect("the service starts again");
+    all_there(&pipeline).await;
+    let output = pipeline.output_of("command-service-3");
+    assert!(output.contains("writer.checkpoint.seeded"), "it asked the others");
+    let outcome = load.outcome().await;
+    settle_and_compare(&pipeline, &client, &outcome.acknowledged).await;
+    // What it knows, it knows from them.
+    let third = &pipeline.clients()[2];
+    for id in outcome.acknowledged.keys().take(20) {
+        let pay = json!({"amount_minor": 1, "reference": "x"});
+        let refused = third.post(&format!("/v1/orders/{id}/payments"), &key(), &pay).await;
+        assert_eq!(refused.status, 409, "{}", refused.text);
+    }
+}
+
 /// A buyer of the last item: asks until it is answered. 503 and a broken connection are no answers.
 async fn buy_last(clients: Vec<Client>, number: usize) -> String {
     let (once, body) = (key(), order(&format!("buyer-{number}"), &[("last", 1)]));
