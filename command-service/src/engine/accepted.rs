@@ -193,6 +193,11 @@ impl Accepted {
         }
     }
 
+    /// Reads the same again, should it be asked for the same: the last of it was not taken.
+    pub fn read_again(&mut self) {
+        self.assigned.clear();
+    }
+
     /// What is known of a command: its fingerprint, and how it stands.
     pub fn find(&self, id: Uuid) -> Option<([u8; 16], Standing)> {
         let waiting = self.waiting.get(&id)?;
@@ -204,7 +209,8 @@ impl Accepted {
     pub fn expect(&mut self, slot: usize, request: &Request<Command>, reply: Reply) -> Option<usize> {
         if let Some(waiting) = self.waiting.get_mut(&request.id) {
             if waiting.fingerprint != request.fingerprint {
-                let _ = reply.send(Err(NotAnswered::Mismatch));
+                // Which of the two requests the key belongs to is for the log to say.
+                let _ = reply.send(Err(NotAnswered::Unavailable));
             } else if waiting.place.is_some() {
                 let _ = reply.send(Ok(Standing::Accepted(waiting.place)));
             } else {

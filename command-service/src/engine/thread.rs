@@ -166,13 +166,16 @@ impl Writers {
     }
 
     fn submit(&mut self, slot: usize, request: Request<Command>, reply: oneshot::Sender<Decision>) {
-        if let Some((fingerprint, _)) = self.accepted.find(request.id)
+        let core = &mut self.slots[slot].core;
+        // Another request under that key is accepted. Which of the two it belongs to is for the log to say, so nobody is told.
+        if !core.knows(&request)
+            && let Some((fingerprint, _)) = self.accepted.find(request.id)
             && fingerprint != request.fingerprint
         {
-            let _ = reply.send(Err(NotAnswered::Mismatch));
+            let _ = reply.send(Err(NotAnswered::Unavailable));
             return;
         }
-        self.slots[slot].core.submit(request, Caller::Client(reply));
+        core.submit(request, Caller::Client(reply));
         self.carry_out(slot);
     }
 
@@ -257,14 +260,14 @@ impl Writers {
         };
         for topic in Topic::ALL.into_iter().filter(|topic| *topic != target.topic) {
             let slot = slot_of(TopicPartition { topic, ..target }, self.config.partitions);
-            if self.slots[slot].skip_source(record.offset) {
+            if self.slots[slot].sources.skip(record.offset) {
                 let source = u64::try_from(record.offset).unwrap_or(0);
                 self.slots[slot].core.pass(source, now);
                 self.carry_out(slot);
             }
         }
         let slot = slot_of(target, self.config.partitions);
-        if !self.slots[slot].take_source(record.offset) {
+        if !self.slots[slot].sources.take(record.offset) {
             return;
         }
         match command {
@@ -310,20 +313,22 @@ impl Writers {
         );
     }
 
-    /// An accepted command found no writer: it is read again.
+    /// An accepted command was turned away: it is read again, and none is carried out before it.
     fn read_again(&mut self, slot: usize, source: u64) {
-        let source = i64::try_from(source).unwrap_or(i64::MAX);
-        if let Some(next) = &mut self.slots[slot].next_source {
-            *next = (*next).min(source);
-            self.sources_changed = true;
+        let Slot { core, sources, .. } = &mut self.slots[slot];
+        if core.is_stopped() {
+            sources.end();
+        } else if sources.again(i64::try_from(source).unwrap_or(i64::MAX)) {
+            self.accepted.read_again();
         }
+        self.sources_changed = true;
     }
 
     /// Reads the accepted commands of the partitions that are this instance's affair.
     fn read_sources(&mut self) {
         let mut partitions = std::collections::BTreeMap::new();
         for slot in &self.slots {
-            if let Some(next) = slot.next_source {
+            if let Some(next) = slot.sources.next() {
                 let from = partitions.entry(slot.partition.partition).or_insert(next);
                 *from = (*from).min(next);
             }
@@ -338,7 +343,7 @@ impl Writers {
             let slots = self.slots.iter().filter(|slot| {
                 usize::try_from(slot.partition.partition).is_ok_and(|number| number == partition)
             });
-            let next = slots.filter_map(|slot| slot.next_source).min().unwrap_or(-1);
+            let next = slots.filter_map(|slot| slot.sources.next()).min().unwrap_or(-1);
             shared.store(next, Ordering::Release);
         }
     }
@@ -356,7 +361,7 @@ impl Writers {
                 slot.core.lead();
                 self.carry_out(number);
             } else if was_owned {
-                slot.next_source = None;
+                slot.sources.end();
                 self.sources_changed = true;
                 self.accepted.forget(number);
                 let partitions = self.config.partitions;

@@ -8,6 +8,7 @@
 //! - [`core`]: what a writer holds and what comes in; `deciding` is what it decides ahead of the history, chains and sends,
 //!   `settling` what becomes of it, and what to do when something else happened.
 //! - [`domain`]: what the engine asks of a domain.
+//! - [`Sources`]: which accepted command comes next.
 
 pub mod core;
 mod deciding;
@@ -19,6 +20,7 @@ mod hashed;
 mod output;
 mod remembered;
 mod settling;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -27,3 +29,4 @@ pub use domain::{Domain, Expected, Request};
 pub use fold::Fold;
 pub use output::{Limits, Output, Upto};
 pub use remembered::Kept;
+pub use sources::Sources;
