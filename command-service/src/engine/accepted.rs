@@ -193,7 +193,7 @@ impl Accepted {
         }
     }
 
-    /// Reads the same again, should it be asked for the same: the last of it was not taken.
+    /// Reads the same again, should it be asked for the same: some of it was not taken.
     pub fn read_again(&mut self) {
         self.assigned.clear();
     }

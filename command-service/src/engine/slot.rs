@@ -10,6 +10,9 @@ use crate::metrics;
 use crate::shop::Shop;
 use crate::writer::{Core, Fold, Limits, Sources};
 
+/// How long an owner that writes nothing goes without looking whether somebody else did.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// How often void records of a partition are logged at most.
 const LOG_VOIDS: Duration = Duration::from_mins(1);
 
@@ -24,6 +27,8 @@ pub(super) struct Slot {
     pub following: bool,
     /// Which accepted command is to be carried out next.
     pub sources: Sources,
+    /// How far the history went when it was last looked at, and when that was.
+    looked: (i64, Instant),
     /// Void records since the last log line, and when that was.
     voids: u64,
     voids_logged: Option<Instant>,
@@ -38,6 +43,7 @@ impl Slot {
             generation: 0,
             following: false,
             sources: Sources::default(),
+            looked: (0, Instant::now()),
             voids: 0,
             voids_logged: None,
         }
@@ -61,6 +67,19 @@ impl Slot {
         }
         self.sources.begin(self.core.fold().carried_out());
         true
+    }
+
+    /// Looks now and then whether another instance wrote something that asks for steps: this one's own records tell, but it may
+    /// write none.
+    pub fn look(&mut self) {
+        let (next_offset, at) = self.looked;
+        if !self.is_owned() || at.elapsed() < LOOK {
+            return;
+        }
+        self.looked = (self.core.fold().next_offset(), Instant::now());
+        if self.looked.0 == next_offset {
+            self.core.look();
+        }
     }
 
     /// Counts a void record, and says so now and then.

@@ -416,6 +416,7 @@ impl Writers {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         for slot in 0..self.slots.len() {
             self.slots[slot].core.tick(now_ms);
+            self.slots[slot].look();
             self.carry_out(slot);
         }
         self.follow();
@@ -524,7 +525,11 @@ impl Writers {
             // The reader's thread lives as long as this one.
             let _ = self.readers.following.send(Order::Stop(state.partition));
         }
-        self.sources_changed |= state.begin_sources();
+        if state.begin_sources() {
+            // It may be where it began before: what was read since then went to nobody.
+            self.accepted.read_again();
+            self.sources_changed = true;
+        }
         let is_current = state.core.is_current();
         self.shared.folded[slot].store(state.core.fold().next_offset(), Ordering::Release);
         self.shared.current[slot].store(is_current, Ordering::Release);

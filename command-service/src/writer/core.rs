@@ -143,6 +143,15 @@ impl<D: Domain, C> Core<D, C> {
         }
     }
 
+    /// Reads what somebody else may have written, where nothing is under way that would tell anyway. Else one that leads and
+    /// has nothing to do would never see what the events of another one ask for.
+    pub fn look(&mut self) {
+        let idle = self.backlog() == 0 && self.unproven.is_empty() && self.passed.is_none();
+        if idle && matches!(self.phase, Phase::Writing) {
+            self.read(Upto::End);
+        }
+    }
+
     /// Whether the history is folded up to what was the log's end not long ago.
     pub fn is_current(&self) -> bool {
         self.is_writing() || (matches!(self.phase, Phase::Reading(Upto::Ever)) && self.current)

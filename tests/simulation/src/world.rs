@@ -31,6 +31,9 @@ const LIMITS: Limits = Limits {
 /// Milliseconds of one unit of the domain's time: coarse, so that different commands make equal values.
 const UNIT_MS: u64 = 20;
 
+/// How often a writer that leads and has nothing to do looks at the log, in milliseconds.
+const LOOK_MS: u64 = 150;
+
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {
@@ -79,6 +82,8 @@ struct Node {
     leads: bool,
     desk: Desk,
     manager: Manager,
+    /// When it last looked whether somebody else wrote, having nothing to do.
+    looked_ms: u64,
 }
 
 /// What became of an attempt.
@@ -171,6 +176,7 @@ impl World {
                 leads: !choices.one_in(3),
                 desk: Desk::default(),
                 manager: Manager::default(),
+                looked_ms: 0,
             });
         }
         let mut posts: Vec<Uuid> = Vec::new();
@@ -423,9 +429,16 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].core.tick(self.now_ms);
             self.collect(node)?;
-            if !self.nodes[node].leads && self.nodes[node].core.follow() {
-                self.collect(node)?;
+            let Node {
+                core, leads, looked_ms, ..
+            } = &mut self.nodes[node];
+            if !*leads {
+                core.follow();
+            } else if self.now_ms >= *looked_ms + LOOK_MS {
+                *looked_ms = self.now_ms;
+                core.look();
             }
+            self.collect(node)?;
             self.close_due(node);
             self.assign(node);
         }
@@ -620,7 +633,9 @@ impl World {
             }
             Upto::End | Upto::Ever => self.truth.end(),
         };
-        self.say(|| format!("writer {number} reads from {from} to {end}"));
+        if self.faults || end != from {
+            self.say(|| format!("writer {number} reads from {from} to {end}"));
+        }
         let node = &mut self.nodes[number];
         let core = &mut node.core;
         if end < from {

@@ -287,6 +287,7 @@ impl World {
         let node = &mut self.nodes[number];
         if node.leads && node.desk.sources.next().is_none() && node.core.is_writing() {
             node.desk.sources.begin(node.core.fold().carried_out());
+            node.desk.assigned = None;
             node.desk.changed = true;
         }
     }
