@@ -1,7 +1,8 @@
 //! Where a writer stands in the commands topic: which accepted command it takes next.
 //!
-//! A command's record says that the topic is done with up to there (`tw_source`), so commands are taken strictly in their
-//! order: were a later one taken while an earlier one was turned away, the earlier one would never be carried out.
+//! A command's record says that the topic is done with up to there (`tw_source`), so commands are taken one after the other:
+//! were a later one taken while an earlier one was turned away, or was read when this instance had no say, the earlier one
+//! would never be carried out. The topic has no transactions and is kept for ever, so its offsets have no holes.
 
 use eventlog::bugs::Bug;
 
@@ -13,8 +14,6 @@ const SKIPPED_MAX: u32 = 1_000;
 pub struct Sources {
     /// The next offset to take; none while that is another instance's affair.
     next: Option<i64>,
-    /// That one was turned away: it is read again, and no other is taken before it.
-    again: Option<i64>,
     /// Accepted commands since the last of its own that were for another topic.
     skipped: u32,
 }
@@ -41,7 +40,7 @@ impl Sources {
         *self = Self::default();
     }
 
-    /// Takes the command at an offset; false where it was taken before, is not its affair, or has to wait for an earlier one.
+    /// Takes the command at an offset; false where it was taken before, is not its affair, or an earlier one is not taken.
     pub fn take(&mut self, offset: i64) -> bool {
         if !self.is_due(offset) {
             return false;
@@ -69,20 +68,14 @@ impl Sources {
     }
 
     fn is_due(&self, offset: i64) -> bool {
-        match (self.again, self.next) {
-            (Some(again), _) if !Bug::PassOverTurnedAway.is_in() => offset == again,
-            (_, Some(next)) => next <= offset,
-            (_, None) => false,
-        }
+        self.next
+            .is_some_and(|next| next == offset || (Bug::PassOverTurnedAway.is_in() && next < offset))
     }
 
     /// What was taken at an offset was turned away: it is to be read once more. False where nothing is read.
     pub fn again(&mut self, offset: i64) -> bool {
-        let Some(next) = self.next else { return false };
-        let first = self.again.map_or(offset, |again| again.min(offset));
-        self.again = Some(first);
-        self.next = Some(next.min(first));
-        true
+        self.next = self.next.map(|next| next.min(offset));
+        self.next.is_some()
     }
 }
 
@@ -98,10 +91,9 @@ mod tests {
         assert!(!sources.take(3));
         assert!(sources.take(4));
         assert!(!sources.take(4));
-        assert!(sources.take(6));
-        assert_eq!(sources.next(), Some(7));
+        assert_eq!(sources.next(), Some(5));
         sources.end();
-        assert!(!sources.take(7));
+        assert!(!sources.take(5));
     }
 
     #[test]
