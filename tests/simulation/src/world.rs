@@ -29,7 +29,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// Milliseconds of one unit of the domain's time: coarse, so that different commands make equal values.
-const UNIT_MS: u64 = 20;
+const UNIT_MS: u64 = 30;
 
 /// How often a writer that leads and has nothing to do looks at the log, in milliseconds.
 const LOOK_MS: u64 = 150;
