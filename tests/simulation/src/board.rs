@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// Posts on a board at most.
 pub const POSTS_MAX: usize = 4;
 /// How long after its first post a board can be paid for.
-pub const WINDOW: i64 = 4;
+pub const WINDOW: i64 = 3;
 /// How often a board is liked at most.
 pub const LIKES_MAX: u8 = 2;
 

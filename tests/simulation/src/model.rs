@@ -366,9 +366,8 @@ impl Moment {
             if !node.reports.is_empty() {
                 steps.push(Step::Hear(writer));
             }
-            let tells = |(from, _)| {
-                !node.core.is_following() || !node.core.is_current() || self.truth.end() > from
-            };
+            let tells =
+                |(from, _)| !node.core.is_following() || !node.core.is_current() || self.truth.end() > from;
             if node.reading.is_some_and(tells) {
                 steps.push(Step::Read(writer));
             }

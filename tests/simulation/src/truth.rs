@@ -123,7 +123,12 @@ impl Truth {
                 };
                 self.steps.insert(like_id(event_id), (command, [0; 16]));
             }
-            (_, Kind::Posted) if self.boards.get(&board).is_some_and(|board| board.opened_by == event_id) => {
+            (_, Kind::Posted)
+                if self
+                    .boards
+                    .get(&board)
+                    .is_some_and(|board| board.opened_by == event_id) =>
+            {
                 let command = Command {
                     board,
                     wish: Wish::Expire,

@@ -61,13 +61,27 @@ enum Way {
 /// What is under way between a writer and the log.
 #[derive(Debug)]
 enum Wire {
-    Append { ticket: usize, record: NewRecord },
-    Report { ticket: usize, outcome: Outcome },
-    Read { generation: u64, from: i64, upto: Upto },
+    Append {
+        ticket: usize,
+        record: NewRecord,
+    },
+    Report {
+        ticket: usize,
+        outcome: Outcome,
+    },
+    Read {
+        generation: u64,
+        from: i64,
+        upto: Upto,
+    },
     /// A client's command is to be appended to the commands topic.
-    Keep { client: usize },
+    Keep {
+        client: usize,
+    },
     /// An entry of it that cannot be read is to be put aside.
-    Bury { offset: usize },
+    Bury {
+        offset: usize,
+    },
 }
 
 struct Node {
@@ -182,10 +196,10 @@ impl World {
         let mut posts: Vec<Uuid> = Vec::new();
         for number in 0..3 + choices.below(14) {
             let id = Uuid::from_u64_pair(1, u64::from(number) + 1);
-            let wish = match choices.below(8) {
+            let wish = match choices.below(10) {
                 4 | 5 if !posts.is_empty() => Wish::Reply(posts[choices.index(posts.len())]),
-                6 => Wish::Pay,
-                7 => Wish::Expire,
+                6..=8 => Wish::Pay,
+                9 => Wish::Expire,
                 _ => Wish::Post,
             };
             if wish == Wish::Post {
@@ -201,7 +215,7 @@ impl World {
                     fingerprint: [fingerprint; 16],
                     command,
                     way: match choices.below(8) {
-                        4..=6 => Way::Later,
+                        5 | 6 => Way::Later,
                         7 => Way::Both,
                         _ => Way::Directly,
                     },
@@ -334,7 +348,20 @@ impl World {
             return Ok(());
         }
         let writer = choices.index(self.nodes.len());
-        match choices.below(10) {
+        match choices.below(13) {
+            // A rush: the same two writers are asked for the same things at the same time.
+            10..=12 => {
+                let other = choices.index(self.nodes.len());
+                for _ in 0..3 {
+                    let client = choices.index(self.clients.len());
+                    for writer in [writer, other] {
+                        if !self.clients[client].gone {
+                            self.request(writer, client, choices)?;
+                        }
+                    }
+                }
+                Ok(())
+            }
             // Lost.
             7 => Ok(()),
             // Late.
@@ -430,7 +457,10 @@ impl World {
             self.nodes[node].core.tick(self.now_ms);
             self.collect(node)?;
             let Node {
-                core, leads, looked_ms, ..
+                core,
+                leads,
+                looked_ms,
+                ..
             } = &mut self.nodes[node];
             if !*leads {
                 core.follow();
