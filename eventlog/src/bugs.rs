@@ -29,11 +29,15 @@ pub enum Bug {
     StrongByEndOffset,
     RememberTooFew,
     FoldReadsClock,
+    PassOverTurnedAway,
+    PassBeforeDecided,
+    ForgetCarriedOut,
+    StepWithoutCause,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::AcknowledgeOnSending,
         Self::AcknowledgeAnyOffset,
         Self::JudgeOutOfOrder,
@@ -56,6 +60,10 @@ impl Bug {
         Self::StrongByEndOffset,
         Self::RememberTooFew,
         Self::FoldReadsClock,
+        Self::PassOverTurnedAway,
+        Self::PassBeforeDecided,
+        Self::ForgetCarriedOut,
+        Self::StepWithoutCause,
     ];
 
     /// What the mistake is.
@@ -85,6 +93,10 @@ impl Bug {
             Self::StrongByEndOffset => "serve a strong read after asking for the end offset only",
             Self::RememberTooFew => "remember too few commands",
             Self::FoldReadsClock => "let a fold read the clock",
+            Self::PassOverTurnedAway => "carry out accepted commands behind one that was turned away",
+            Self::PassBeforeDecided => "say that accepted commands are done with before they are decided",
+            Self::ForgetCarriedOut => "forget at take-over how far the accepted commands are carried out",
+            Self::StepWithoutCause => "give a step an id that does not depend on its cause",
         }
     }
 

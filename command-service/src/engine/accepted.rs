@@ -123,6 +123,15 @@ struct Waiting {
     place: Option<(i32, i64)>,
     /// Who waits until it is there.
     replies: Vec<Reply>,
+    /// Other requests under its key: which of them the key belongs to is for the log to say, so they wait until it has.
+    others: Vec<Other>,
+}
+
+/// A request under the key of another one that is accepted.
+pub(super) struct Other {
+    pub slot: usize,
+    pub request: Request<Command>,
+    pub reply: Reply,
 }
 
 /// What an append was for.
@@ -193,6 +202,11 @@ impl Accepted {
         }
     }
 
+    /// Reads the same again, should it be asked for the same: some of it was not taken.
+    pub fn read_again(&mut self) {
+        self.assigned.clear();
+    }
+
     /// What is known of a command: its fingerprint, and how it stands.
     pub fn find(&self, id: Uuid) -> Option<([u8; 16], Standing)> {
         let waiting = self.waiting.get(&id)?;
@@ -204,7 +218,11 @@ impl Accepted {
     pub fn expect(&mut self, slot: usize, request: &Request<Command>, reply: Reply) -> Option<usize> {
         if let Some(waiting) = self.waiting.get_mut(&request.id) {
             if waiting.fingerprint != request.fingerprint {
-                let _ = reply.send(Err(NotAnswered::Mismatch));
+                waiting.others.push(Other {
+                    slot,
+                    request: request.clone(),
+                    reply,
+                });
             } else if waiting.place.is_some() {
                 let _ = reply.send(Ok(Standing::Accepted(waiting.place)));
             } else {
@@ -219,6 +237,7 @@ impl Accepted {
                 fingerprint: request.fingerprint,
                 place: None,
                 replies: vec![reply],
+                others: Vec::new(),
             },
         );
         Some(self.ticket(Append::Command(request.id)))
@@ -273,26 +292,36 @@ impl Accepted {
             fingerprint: request.fingerprint,
             place: None,
             replies: Vec::new(),
+            others: Vec::new(),
         });
         waiting.place = Some(place);
     }
 
-    /// A command that was begun has its answer, or found no writer.
-    pub fn end(&mut self, id: Uuid, is_answered: bool) {
+    /// A command that was begun has its answer, or found no writer. Returns who waited to know whose its key is.
+    pub fn end(&mut self, id: Uuid, is_answered: bool) -> Vec<Other> {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
-        if is_answered {
-            self.settled(id);
+        if !is_answered {
+            return Vec::new();
         }
+        let Some(waiting) = self.waiting.get_mut(&id) else {
+            return Vec::new();
+        };
+        let others = std::mem::take(&mut waiting.others);
+        if waiting.replies.is_empty() {
+            self.waiting.remove(&id);
+        }
+        others
     }
 
-    /// A command has its answer, whoever asked for it.
-    pub fn settled(&mut self, id: Uuid) {
-        if self
-            .waiting
-            .get(&id)
-            .is_some_and(|waiting| waiting.replies.is_empty())
-        {
-            self.waiting.remove(&id);
+    /// Another request under the key of one that is accepted waits until the log says whose the key is. Given back where none
+    /// is accepted.
+    pub fn wait_for_other(&mut self, other: Other) -> Option<Other> {
+        match self.waiting.get_mut(&other.request.id) {
+            Some(waiting) if waiting.fingerprint != other.request.fingerprint => {
+                waiting.others.push(other);
+                None
+            }
+            _ => Some(other),
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::EngineConfig;
-use super::accepted::{self, Accepted, Appended};
+use super::accepted::{self, Accepted, Appended, Other};
 use super::admission::Gauge;
 use super::caller::Caller;
 use super::checkpoints::{Checkpoints, Saved};
@@ -229,13 +229,15 @@ impl Writers {
     }
 
     fn submit(&mut self, slot: usize, request: Request<Command>, reply: oneshot::Sender<Decision>) {
-        if let Some((fingerprint, _)) = self.accepted.find(request.id)
-            && fingerprint != request.fingerprint
-        {
-            let _ = reply.send(Err(NotAnswered::Mismatch));
-            return;
+        let other = Other { slot, request, reply };
+        let free = if self.slots[slot].core.knows(&other.request) {
+            Some(other)
+        } else {
+            self.accepted.wait_for_other(other)
+        };
+        if let Some(Other { request, reply, .. }) = free {
+            self.slots[slot].core.submit(request, Caller::Client(reply));
         }
-        self.slots[slot].core.submit(request, Caller::Client(reply));
         self.carry_out(slot);
     }
 
@@ -320,14 +322,14 @@ impl Writers {
         };
         for topic in Topic::ALL.into_iter().filter(|topic| *topic != target.topic) {
             let slot = slot_of(TopicPartition { topic, ..target }, self.config.partitions);
-            if self.slots[slot].skip_source(record.offset) {
+            if self.slots[slot].sources.skip(record.offset) {
                 let source = u64::try_from(record.offset).unwrap_or(0);
                 self.slots[slot].core.pass(source, now);
                 self.carry_out(slot);
             }
         }
         let slot = slot_of(target, self.config.partitions);
-        if !self.slots[slot].take_source(record.offset) {
+        if !self.slots[slot].sources.take(record.offset) {
             return;
         }
         match command {
@@ -373,20 +375,22 @@ impl Writers {
         );
     }
 
-    /// An accepted command found no writer: it is read again.
+    /// An accepted command was turned away: it is read again, and none is carried out before it.
     fn read_again(&mut self, slot: usize, source: u64) {
-        let source = i64::try_from(source).unwrap_or(i64::MAX);
-        if let Some(next) = &mut self.slots[slot].next_source {
-            *next = (*next).min(source);
-            self.sources_changed = true;
+        let Slot { core, sources, .. } = &mut self.slots[slot];
+        if core.is_stopped() {
+            sources.end();
+        } else if sources.again(i64::try_from(source).unwrap_or(i64::MAX)) {
+            self.accepted.read_again();
         }
+        self.sources_changed = true;
     }
 
     /// Reads the accepted commands of the partitions that are this instance's affair.
     fn read_sources(&mut self) {
         let mut partitions = std::collections::BTreeMap::new();
         for slot in &self.slots {
-            if let Some(next) = slot.next_source {
+            if let Some(next) = slot.sources.next() {
                 let from = partitions.entry(slot.partition.partition).or_insert(next);
                 *from = (*from).min(next);
             }
@@ -401,7 +405,7 @@ impl Writers {
             let slots = self.slots.iter().filter(|slot| {
                 usize::try_from(slot.partition.partition).is_ok_and(|number| number == partition)
             });
-            let next = slots.filter_map(|slot| slot.next_source).min().unwrap_or(-1);
+            let next = slots.filter_map(|slot| slot.sources.next()).min().unwrap_or(-1);
             shared.store(next, Ordering::Release);
         }
     }
@@ -419,7 +423,7 @@ impl Writers {
                 slot.core.lead();
                 self.carry_out(number);
             } else if was_owned {
-                slot.next_source = None;
+                slot.sources.end();
                 self.sources_changed = true;
                 self.accepted.forget(number);
                 let partitions = self.config.partitions;
@@ -605,7 +609,11 @@ impl Writers {
             // The reader's thread lives as long as this one.
             let _ = self.readers.following.send(Order::Stop(state.partition));
         }
-        self.sources_changed |= state.begin_sources();
+        if state.begin_sources() {
+            // It may be where it began before: what was read since then went to nobody.
+            self.accepted.read_again();
+            self.sources_changed = true;
+        }
         let is_current = state.core.is_current();
         self.shared.folded[slot].store(state.core.fold().next_offset(), Ordering::Release);
         self.shared.current[slot].store(is_current, Ordering::Release);
@@ -654,10 +662,18 @@ impl Writers {
             Caller::Client(reply) => drop(reply.send(Ok(Standing::Answered(answered)))),
             Caller::Step(id, half) => self.step_answered(id, half, &answered),
             Caller::Accepted(id, offset) => {
-                self.accepted.end(id, true);
                 self.pass(slot, offset);
+                self.accepted_ends(id, true);
             }
             Caller::Proof(_) => {}
+        }
+    }
+
+    /// An accepted command has its answer, or found no writer. Those who waited to know whose its key is are told.
+    fn accepted_ends(&mut self, id: Uuid, is_answered: bool) {
+        for Other { slot, request, reply } in self.accepted.end(id, is_answered) {
+            self.slots[slot].core.submit(request, Caller::Client(reply));
+            self.carry_out(slot);
         }
     }
 
@@ -722,7 +738,7 @@ impl Writers {
             Caller::Step(id, half) => self.step_stalled(id, half, reason),
             Caller::Accepted(id, offset) => {
                 let is_over = reason == NotAnswered::Mismatch;
-                self.accepted.end(id, is_over);
+                self.accepted_ends(id, is_over);
                 if is_over {
                     tracing::warn!(command_id = %id, offset, "commands.key_reused: its id belongs to another request");
                     self.pass(slot, offset);

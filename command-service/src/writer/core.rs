@@ -166,7 +166,8 @@ impl<D: Domain, C> Core<D, C> {
     /// Looks whether somebody else wrote since it wrote itself: a record of another writer, or of one that is dead, may land long
     /// after it was sent, and whoever writes nothing would not notice. Only while nobody waits for anything.
     pub fn look(&mut self) {
-        if matches!(self.phase, Phase::Writing) && self.backlog() == 0 && self.unproven.is_empty() {
+        let idle = self.backlog() == 0 && self.unproven.is_empty() && self.passed.is_none();
+        if idle && matches!(self.phase, Phase::Writing) {
             self.read(Upto::End);
         }
     }
@@ -174,6 +175,11 @@ impl<D: Domain, C> Core<D, C> {
     /// Whether the history is folded up to what was the log's end not long ago.
     pub fn is_current(&self) -> bool {
         self.is_writing() || (matches!(self.phase, Phase::Reading(_)) && self.current)
+    }
+
+    /// Whether it gave up: an effective record cannot be folded.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.phase, Phase::Stopped)
     }
 
     /// Whether it folds what somebody else writes.
@@ -339,7 +345,7 @@ impl<D: Domain, C> Core<D, C> {
                         envelope.command_id
                     },
                     fingerprint: envelope.fingerprint,
-                    source: envelope.source,
+                    source: envelope.source.filter(|_| !Bug::ForgetCarriedOut.is_in()),
                 };
                 match self.fold.apply(&self.domain, &effective) {
                     // Where all will be told, there is nothing to note; a follower might note for ever.

@@ -14,6 +14,10 @@ use super::remembered::Kept;
 impl<D: Domain, C> Core<D, C> {
     /// Decides what waits as far as the window allows; then proves the history to those who ask, if nothing else does.
     pub(super) fn decide_waiting(&mut self) {
+        if Bug::PassBeforeDecided.is_in() && matches!(self.phase, Phase::Writing) && self.has_passed() {
+            let passed = self.passed.take();
+            self.send_barrier(passed);
+        }
         while matches!(self.phase, Phase::Writing) && self.flights.len() < self.window {
             let Some(request) = self.waiting.pop_front() else {
                 break;

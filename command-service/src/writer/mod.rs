@@ -9,6 +9,7 @@
 //! - [`core`]: what a writer holds and what comes in; `deciding` is what it decides ahead of the history, chains and sends,
 //!   `settling` what becomes of it, and what to do when something else happened.
 //! - [`domain`]: what the engine asks of a domain.
+//! - [`Sources`]: which accepted command comes next.
 
 pub mod cold;
 pub mod core;
@@ -23,6 +24,7 @@ mod output;
 mod remembered;
 mod settling;
 mod snapshots;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -32,3 +34,4 @@ pub use domain::{Domain, Expected, Request};
 pub use fold::Fold;
 pub use output::{Limits, Output, Upto};
 pub use remembered::{KEPT_MICROS, Kept};
+pub use sources::Sources;

@@ -1,11 +1,12 @@
-//! A small domain in which every mistake shows: boards with posts, replies to them, a payment in time and an expiry.
+//! A small domain in which every mistake shows: boards with posts, replies to them, a payment in time and an expiry, and
+//! a like of the other board for each reply, which the process manager asks for and notes.
 //!
 //! A reply is legal only where the post is (so it matters *whose* command made a state), posts are limited (so it matters
 //! how many came before), a payment depends on the time that came with its command (so two attempts of one command can be
 //! decided differently on the same state), and an event's value names neither its command nor the state.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use command_service::writer::{Domain, Request};
 use eventlog::bugs::Bug;
@@ -15,7 +16,9 @@ use uuid::Uuid;
 /// Posts on a board at most.
 pub const POSTS_MAX: usize = 4;
 /// How long after its first post a board can be paid for.
-pub const WINDOW: i64 = 4;
+pub const WINDOW: i64 = 3;
+/// How often a board is liked at most.
+pub const LIKES_MAX: u8 = 2;
 
 thread_local! {
     /// The clock that a fold must never read.
@@ -37,6 +40,10 @@ pub enum Wish {
     Pay,
     /// Close a board that nobody paid for in time.
     Expire,
+    /// Like a board because of that reply, which is on the other one.
+    Like(Uuid),
+    /// Note on the reply's board that the like is done with, and whether it was refused.
+    Note(Uuid, bool),
 }
 
 /// A wish and the board that it is for.
@@ -64,6 +71,10 @@ pub enum Kind {
     Expired,
     /// Nothing.
     Barrier,
+    /// A like.
+    Liked,
+    /// The end of what a reply asks for.
+    Noted,
 }
 
 /// An event.
@@ -96,10 +107,31 @@ pub struct Board {
     pub posts: BTreeSet<Uuid>,
     /// When the first one was.
     pub opened_at: i64,
+    /// The first one.
+    pub opened_by: Uuid,
+    /// How often it is liked.
+    pub likes: u8,
+    /// Replies whose like is not noted, each with the event that will note it.
+    pub unnoted: BTreeMap<Uuid, Uuid>,
     /// Whether it is paid for.
     pub status: Status,
     /// How many events made it.
     pub sequence: u64,
+}
+
+/// The id of the command that likes a board because of a reply.
+pub fn like_id(reply: Uuid) -> Uuid {
+    ids::step_id(reply, "like", 0)
+}
+
+/// The id of the command that notes it.
+pub fn note_id(reply: Uuid) -> Uuid {
+    ids::step_id(ids::event_id(like_id(reply)), "note", 0)
+}
+
+/// The id of the command that closes a board in time.
+pub fn expire_id(opened_by: Uuid) -> Uuid {
+    ids::step_id(opened_by, "expire", 0)
 }
 
 /// The decision, apart from the machine: also what the oracle checks.
@@ -120,6 +152,8 @@ pub fn decide(board: Option<&Board>, wish: Wish, at: i64) -> Kind {
             board.status == Status::Open && at >= board.opened_at + WINDOW,
             Kind::Expired,
         ),
+        (Wish::Like(_), Some(board)) => fits(board.likes < LIKES_MAX, Kind::Liked),
+        (Wish::Note(reply, _), Some(board)) => fits(board.unnoted.contains_key(&reply), Kind::Noted),
     }
 }
 
@@ -131,10 +165,15 @@ pub fn evolve(board: Option<Board>, event: Event, event_id: Uuid, opened_at: i64
         Kind::Posted => {
             if board.posts.is_empty() {
                 board.opened_at = opened_at;
+                board.opened_by = event_id;
             }
             board.posts.insert(event_id);
         }
-        Kind::Replied => {}
+        Kind::Replied => {
+            board.unnoted.insert(event_id, ids::event_id(note_id(event_id)));
+        }
+        Kind::Liked => board.likes += 1,
+        Kind::Noted => board.unnoted.retain(|_, noted_by| *noted_by != event_id),
         Kind::Paid => board.status = Status::Paid,
         Kind::Expired => board.status = Status::Expired,
     }
@@ -184,8 +223,8 @@ impl Domain for Boards {
     fn replay(&self, _: &Board, _: &Request<Command>) -> Option<(Kind, u64)> {
         None
     }
-    fn has_work(&self, _: &Board) -> bool {
-        false
+    fn has_work(&self, board: &Board) -> bool {
+        board.status == Status::Open || !board.unnoted.is_empty()
     }
     fn barrier(&self, at: Timestamp) -> Event {
         Event {
@@ -217,6 +256,8 @@ impl Domain for Boards {
             Kind::Paid,
             Kind::Expired,
             Kind::Barrier,
+            Kind::Liked,
+            Kind::Noted,
         ]
         .into_iter()
         .find(|known| *known as u8 == kind)

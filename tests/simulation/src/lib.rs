@@ -3,7 +3,8 @@
 //! Two to four writers on one log; clients that ask any of them, again and twice; requests that are lost, late and doubled;
 //! reports that are lost, late, doubled and in doubt; records that are dropped while later ones arrive, and records that
 //! land when nobody counts on them any more; brokers that answer an old end of the log; crashes, with and without a
-//! checkpoint; clocks that are off. The code under it is the one that runs in the service: [`command_service::writer`].
+//! checkpoint; clocks that are off; commands that are accepted now and carried out when their turn comes, and some that come
+//! both ways; a process manager at each writer that leads, with deadlines. The code under it is the one that runs in the service: [`command_service::writer`].
 //!
 //! - [`board`] is the domain in which mistakes show, [`truth`] the judge, [`world`] what happens.
 //! - [`choices`] is where chance comes from; [`shrink`] makes a failing run short.
@@ -24,7 +25,7 @@ use eventlog::bugs::{self, Bug};
 use world::{Seen, World};
 
 /// Things that happen before the faults are over.
-const STEPS: usize = 220;
+const STEPS: usize = 260;
 
 /// What must never be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +44,12 @@ pub enum Violation {
     Disagreement,
     /// A client got no answer though the faults were over.
     NoAnswer,
+    /// Accepted commands were carried out in another order than they were accepted in, or a record says so.
+    OutOfTurn,
+    /// An accepted command was not carried out though the log says so, or though the faults were over.
+    LeftOut,
+    /// What an event asks for was not done though the faults were over.
+    Outstanding,
     /// An effective record could not be folded.
     FoldFailed,
     /// An assertion in the writer failed.
@@ -60,6 +67,9 @@ impl Violation {
             Self::StaleRead => "a strong read sees what was acknowledged before it began",
             Self::Disagreement => "all readers agree",
             Self::NoAnswer => "every client gets an answer once faults stop",
+            Self::OutOfTurn => "accepted commands are carried out in their order",
+            Self::LeftOut => "each accepted command is carried out",
+            Self::Outstanding => "what events ask for is done once faults stop",
             Self::FoldFailed => "what is effective can be folded",
             Self::Assertion => "the writer's own assertions hold",
         }

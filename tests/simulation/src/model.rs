@@ -1,7 +1,8 @@
 //! Every interleaving of a small configuration, walked by a model checker over the same code.
 //!
 //! Two writers, two or three commands, two records in flight; a few retries on the other writer, crashes, unknown outcomes
-//! and lost records, each bounded by the configuration. Everything else may happen in any order.
+//! and lost records, each bounded by the configuration. Everything else may happen in any order. In some configurations the first
+//! command comes through the commands topic as well, or one of the writers follows the other until it is to lead.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use command_service::writer::{Core, Expected, Limits, Output, Request, Upto};
+use command_service::writer::{Core, Expected, Limits, Output, Request, Sources, Upto};
 use eventlog::bugs::{self, Bug};
 use eventlog::{NewRecord, Outcome};
 use schemas::Timestamp;
@@ -42,21 +43,31 @@ pub struct Small {
     pub lost: u8,
     /// Strong reads.
     pub strong: u8,
+    /// Whether the first command is accepted, too, and carried out from the commands topic.
+    pub accepted: bool,
+    /// Whether the second writer follows the first one, until it is to lead.
+    pub follower: bool,
     /// A mistake that the writers make.
     pub bug: Option<Bug>,
 }
 
 /// The small ones, for every test run.
-pub const TESTED: [Small; 5] = [
+pub const TESTED: [Small; 7] = [
     Small::of(2, [1, 1, 0, 0, 0]),
     Small::of(2, [1, 0, 1, 0, 0]),
     Small::of(2, [1, 0, 0, 1, 1]),
     Small::of(3, [0, 0, 1, 0, 0]),
     Small::of(2, [1, 1, 1, 1, 0]),
+    Small::of(1, [0, 1, 0, 0, 0]).with_topic(),
+    Small::of(1, [1, 0, 1, 0, 0]).with_topic().with_follower(),
 ];
 
 /// The larger ones, for `cargo xtask sim --exhaustive`.
-pub const LARGE: [Small; 2] = [Small::of(3, [1, 0, 1, 1, 0]), Small::of(2, [1, 1, 1, 0, 1])];
+pub const LARGE: [Small; 3] = [
+    Small::of(3, [1, 0, 1, 1, 0]),
+    Small::of(2, [1, 1, 1, 0, 1]),
+    Small::of(2, [0, 1, 0, 0, 0]).with_topic().with_follower(),
+];
 
 const RIGHT: &str = "answers, decisions and strong reads are right";
 const IN_VAIN: &str = "nobody waits in vain";
@@ -66,6 +77,8 @@ const IN_VAIN: &str = "nobody waits in vain";
 enum Caller {
     Client(usize),
     Strong(i64),
+    /// The one that was accepted.
+    Accepted,
 }
 
 #[derive(Clone)]
@@ -74,6 +87,8 @@ struct Node {
     sending: Vec<(usize, Arc<NewRecord>)>,
     reports: Vec<(usize, Outcome)>,
     reading: Option<(i64, Upto)>,
+    leads: bool,
+    sources: Sources,
 }
 
 /// What was met on the way, to show that the walk goes everywhere.
@@ -86,6 +101,8 @@ struct Met {
     zombie_void: bool,
     appended_again: bool,
     proven: bool,
+    passed: bool,
+    follower_led: bool,
 }
 
 /// Writers, log and clients at one moment.
@@ -128,6 +145,10 @@ pub enum Step {
     LandZombie(usize),
     /// A writer dies and starts from nothing; what it was sending may land any time.
     Crash(usize),
+    /// A writer takes the accepted command.
+    Take(usize),
+    /// The follower is to lead.
+    Lead,
 }
 
 impl Small {
@@ -140,7 +161,25 @@ impl Small {
             unknown,
             lost,
             strong,
+            accepted: false,
+            follower: false,
             bug: None,
+        }
+    }
+
+    /// The same, with the first command accepted as well.
+    const fn with_topic(self) -> Self {
+        Self {
+            accepted: true,
+            ..self
+        }
+    }
+
+    /// The same, with a follower for the second writer.
+    const fn with_follower(self) -> Self {
+        Self {
+            follower: true,
+            ..self
         }
     }
 
@@ -182,17 +221,21 @@ impl Small {
 impl Moment {
     fn submit(&mut self, client: usize, writer: usize) {
         self.asked[client].push(writer);
-        let request = Request {
+        let request = Self::request(client, None);
+        self.nodes[writer].core.submit(request, Caller::Client(client));
+    }
+
+    fn request(client: usize, source: Option<u64>) -> Request<Command> {
+        Request {
             id: Small::id(client),
             fingerprint: [0; 16],
             at: Timestamp(0),
             expected: Expected::Any,
             causes: [].into(),
             traceparent: None,
-            source: None,
+            source,
             command: Small::command(client),
-        };
-        self.nodes[writer].core.submit(request, Caller::Client(client));
+        }
     }
 
     fn land(&mut self, record: &NewRecord) -> i64 {
@@ -206,6 +249,11 @@ impl Moment {
         let commands = self.left.all();
         let landed = self.truth.land(record, &commands);
         self.met.void |= self.truth.void > void;
+        self.met.passed |=
+            self.truth.carried_out.is_some() && record.command == [0; 32] && record.source.is_some();
+        if self.truth.carried_out.is_some() && !self.truth.answered.contains_key(&Small::id(0)) {
+            self.violation.get_or_insert(Violation::LeftOut);
+        }
         match landed {
             Ok(offset) => offset,
             Err(violation) => {
@@ -228,8 +276,11 @@ impl Moment {
         for record in &self.truth.log[range] {
             core.record(record);
         }
-        if upto == Upto::End {
+        if !matches!(upto, Upto::Offset(_)) {
             core.reached_end();
+        }
+        if core.is_following() {
+            self.nodes[writer].reading = Some((end, upto));
         }
     }
 
@@ -243,6 +294,7 @@ impl Moment {
         node.reports.clear();
         node.reading = None;
         node.core = Core::new(Boards, LIMITS);
+        node.sources.end();
     }
 
     /// Takes what a writer wants done, and judges what it says.
@@ -253,8 +305,12 @@ impl Moment {
                 Output::Append { ticket, record } => node.sending.push((ticket, Arc::new(record))),
                 Output::Read { from, upto } => node.reading = Some((from, upto)),
                 Output::Answer { caller, kept, .. } => {
-                    let Caller::Client(client) = caller else { continue };
-                    self.answered[client] = true;
+                    let client = match caller {
+                        Caller::Client(client) => client,
+                        Caller::Accepted => 0,
+                        Caller::Strong(_) => continue,
+                    };
+                    self.answered[client] |= caller == Caller::Client(client);
                     self.acknowledged = self.acknowledged.max(kept.next_offset);
                     let found = self.truth.answered.get(&Small::id(client));
                     if found.is_none_or(|found| {
@@ -263,6 +319,11 @@ impl Moment {
                         self.violation = Some(Violation::WrongAnswer);
                     }
                     self.met.taken_over |= self.asked[client].len() > 1;
+                    // Its own record says that the topic is done with it; where it left none, a barrier has to.
+                    let core = &mut self.nodes[writer].core;
+                    if caller == Caller::Accepted && core.fold().carried_out().is_none() {
+                        core.pass(0, Timestamp(0));
+                    }
                 }
                 Output::Proven { caller, next_offset } => {
                     self.met.proven = true;
@@ -278,6 +339,10 @@ impl Moment {
                 }
                 Output::Changed { .. } | Output::Void { .. } | Output::Unsettled { .. } => {}
             }
+        }
+        let node = &mut self.nodes[writer];
+        if node.leads && node.sources.next().is_none() && node.core.is_writing() {
+            node.sources.begin(node.core.fold().carried_out());
         }
     }
 
@@ -303,8 +368,13 @@ impl Moment {
             if !node.reports.is_empty() {
                 steps.push(Step::Hear(writer));
             }
-            if node.reading.is_some() {
+            let tells =
+                |(from, _)| !node.core.is_following() || !node.core.is_current() || self.truth.end() > from;
+            if node.reading.is_some_and(tells) {
                 steps.push(Step::Read(writer));
+            }
+            if self.left.accepted && node.sources.next() == Some(0) {
+                steps.push(Step::Take(writer));
             }
             if self.left.crashes > 0 {
                 steps.push(Step::Crash(writer));
@@ -312,6 +382,9 @@ impl Moment {
             if self.left.strong > 0 {
                 steps.push(Step::Prove(writer));
             }
+        }
+        if self.left.follower {
+            steps.push(Step::Lead);
         }
         steps.extend((0..self.zombies.len()).map(Step::LandZombie));
     }
@@ -382,6 +455,20 @@ impl Moment {
                 self.crash(writer);
                 writer
             }
+            Step::Take(writer) => {
+                let node = &mut self.nodes[writer];
+                if node.sources.take(0) {
+                    node.core.submit(Self::request(0, Some(0)), Caller::Accepted);
+                }
+                writer
+            }
+            Step::Lead => {
+                self.left.follower = false;
+                self.met.follower_led |= self.nodes[1].core.is_following();
+                self.nodes[1].leads = true;
+                self.nodes[1].core.lead();
+                1
+            }
         };
         self.collect(writer);
     }
@@ -400,10 +487,12 @@ impl Moment {
         let ended = steps.iter().all(|step| {
             matches!(
                 step,
-                Step::Retry(_) | Step::Prove(_) | Step::Crash(_) | Step::LandZombie(_)
+                Step::Retry(_) | Step::Prove(_) | Step::Crash(_) | Step::LandZombie(_) | Step::Lead
             )
         });
-        ended && self.left.crashes == small.crashes && !self.answered.iter().all(|answered| *answered)
+        let all_done = self.answered.iter().all(|answered| *answered)
+            && small.accepted == self.truth.carried_out.is_some();
+        ended && self.left.crashes == small.crashes && !all_done
     }
 }
 
@@ -416,6 +505,7 @@ impl Hash for Moment {
             }
             node.reports.hash(state);
             node.reading.hash(state);
+            (node.leads, node.sources).hash(state);
         }
         for record in &self.truth.log {
             record.headers.link.one().hash(state);
@@ -461,6 +551,8 @@ impl Model for Small {
             sending: Vec::new(),
             reports: Vec::new(),
             reading: None,
+            leads: true,
+            sources: Sources::default(),
         };
         let mut moment = Moment {
             nodes: [node(), node()],
@@ -477,6 +569,10 @@ impl Model for Small {
         for writer in 0..2 {
             moment.collect(writer);
             moment.read(writer);
+            if self.follower && writer == 1 {
+                moment.nodes[writer].leads = false;
+                moment.nodes[writer].core.follow();
+            }
             moment.collect(writer);
         }
         vec![moment]
@@ -516,6 +612,12 @@ impl Model for Small {
                 state.met.appended_again
             }),
             Property::sometimes("a strong read is proven", |_, state: &Moment| state.met.proven),
+            Property::sometimes("a barrier says what is carried out", |_, state: &Moment| {
+                state.met.passed
+            }),
+            Property::sometimes("a follower is to lead", |_, state: &Moment| {
+                state.met.follower_led
+            }),
         ]
     }
 }
@@ -536,6 +638,8 @@ fn can_meet(small: Small, situation: &str) -> bool {
         "a writer answers what the other one was asked" => small.retries > 0,
         "a record is appended again, the same" => small.unknown + small.retries > 0,
         "a strong read is proven" => small.strong > 0,
+        "a barrier says what is carried out" => small.accepted,
+        "a follower is to lead" => small.follower,
         _ => true,
     }
 }

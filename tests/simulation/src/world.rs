@@ -3,31 +3,38 @@
 mod agree;
 mod keep;
 mod seen;
+mod steps;
+mod topic;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use command_service::writer::{Core, Expected, Fold, Limits, Output, Request, Upto};
+use command_service::writer::{Core, Expected, Fold, Kept, Limits, Output, Request, Upto};
 use eventlog::{Checkpoint, NewRecord, Outcome};
 use schemas::Timestamp;
 use uuid::Uuid;
 
 use crate::Violation;
-use crate::board::{Boards, CLOCK, Command, Wish};
+use crate::board::{Boards, CLOCK, Command, Kind, Wish};
 use crate::choices::Choices;
 use crate::truth::Truth;
 use keep::Keep;
 pub use seen::Seen;
+use steps::{Half, Manager};
+use topic::Desk;
 
 /// Small bounds, so that they are met.
 const LIMITS: Limits = Limits {
     in_flight_max: 4,
-    waiting_max: 6,
+    waiting_max: 4,
     doubt_after_ms: 60,
     barrier_every_ms: 5,
 };
 
 /// Milliseconds of one unit of the domain's time: coarse, so that different commands make equal values.
-const UNIT_MS: u64 = 20;
+const UNIT_MS: u64 = 30;
+
+/// How often a writer that leads and has nothing to do looks at the log, in milliseconds.
+const LOOK_MS: u64 = 150;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +43,47 @@ enum Caller {
     Client(usize, usize),
     /// A strong read, by its number.
     Strong(usize),
+    /// Nobody any more: the command was accepted, at that offset of the topic.
+    Accepted(usize),
+    /// The process manager, for half of a step.
+    Step(Uuid, Half),
+}
+
+/// How a client asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It waits for the answer.
+    Directly,
+    /// It waits until the command is accepted, and looks for the outcome later.
+    Later,
+    /// Now so and now so.
+    Both,
 }
 
 /// What is under way between a writer and the log.
 #[derive(Debug)]
 enum Wire {
-    Append { ticket: usize, record: NewRecord },
-    Report { ticket: usize, outcome: Outcome },
-    Read { generation: u64, from: i64, upto: Upto },
+    Append {
+        ticket: usize,
+        record: NewRecord,
+    },
+    Report {
+        ticket: usize,
+        outcome: Outcome,
+    },
+    Read {
+        generation: u64,
+        from: i64,
+        upto: Upto,
+    },
+    /// A client's command is to be appended to the commands topic.
+    Keep {
+        client: usize,
+    },
+    /// An entry of it that cannot be read is to be put aside.
+    Bury {
+        offset: usize,
+    },
 }
 
 struct Node {
@@ -56,6 +96,12 @@ struct Node {
     keep: Option<Keep>,
     /// How far its clock is off, in units.
     skew: i64,
+    /// Whether it sees to the accepted commands and to what the boards ask for; it answers clients in any case.
+    leads: bool,
+    desk: Desk,
+    manager: Manager,
+    /// When it last looked whether somebody else wrote, having nothing to do.
+    looked_ms: u64,
 }
 
 /// What became of an attempt.
@@ -71,7 +117,12 @@ struct Client {
     id: Uuid,
     fingerprint: [u8; 16],
     command: Command,
+    way: Way,
     attempts: Vec<Attempt>,
+    /// Whether any of them was to be decided at once.
+    asks_directly: bool,
+    /// Told that its command is durable.
+    accepted: bool,
     /// Answered, or told that its key was used with another request.
     done: bool,
     /// It was told each time that nothing was done, and went away.
@@ -100,6 +151,10 @@ pub struct World {
     mail: Vec<Mail>,
     /// Records of which nobody knows, and which may land any time.
     zombies: Vec<NewRecord>,
+    /// Accepted commands, by their clients; none for what cannot be read.
+    topic: Vec<Option<usize>>,
+    /// Commands that may land there any time.
+    late: Vec<usize>,
     /// What is acknowledged lies below this offset.
     acknowledged: i64,
     now_ms: u64,
@@ -121,6 +176,8 @@ impl World {
             strong: Vec::new(),
             mail: Vec::new(),
             zombies: Vec::new(),
+            topic: Vec::new(),
+            late: Vec::new(),
             acknowledged: 0,
             now_ms: 0,
             faults: true,
@@ -135,15 +192,19 @@ impl World {
                 saved: None,
                 keep: (number % 2 == 1).then(Keep::default),
                 skew: i64::from(choices.below(5)) - 2,
+                leads: !choices.one_in(3),
+                desk: Desk::default(),
+                manager: Manager::default(),
+                looked_ms: 0,
             });
         }
         let mut posts: Vec<Uuid> = Vec::new();
         for number in 0..3 + choices.below(14) {
             let id = Uuid::from_u64_pair(1, u64::from(number) + 1);
-            let wish = match choices.below(8) {
+            let wish = match choices.below(10) {
                 4 | 5 if !posts.is_empty() => Wish::Reply(posts[choices.index(posts.len())]),
-                6 => Wish::Pay,
-                7 => Wish::Expire,
+                6..=8 => Wish::Pay,
+                9 => Wish::Expire,
                 _ => Wish::Post,
             };
             if wish == Wish::Post {
@@ -158,7 +219,14 @@ impl World {
                     id,
                     fingerprint: [fingerprint; 16],
                     command,
+                    way: match choices.below(8) {
+                        5 | 6 => Way::Later,
+                        7 => Way::Both,
+                        _ => Way::Directly,
+                    },
                     attempts: Vec::new(),
+                    asks_directly: false,
+                    accepted: false,
                     done: false,
                     gone: false,
                 });
@@ -180,7 +248,7 @@ impl World {
 
     /// One thing happens.
     pub fn step(&mut self, choices: &mut Choices) -> Result<(), Violation> {
-        match choices.below(20) {
+        match choices.below(24) {
             0..=9 => {
                 let node = choices.index(self.nodes.len());
                 self.work(node, choices)
@@ -198,6 +266,18 @@ impl World {
                 self.save(node);
                 Ok(())
             }
+            19 | 20 => {
+                let node = choices.index(self.nodes.len());
+                self.read_topic(node, choices)
+            }
+            21 => {
+                self.land_late(choices);
+                Ok(())
+            }
+            22 => {
+                let node = choices.index(self.nodes.len());
+                self.submit_steps(node)
+            }
             _ if choices.one_in(4) => self.crash(choices),
             _ if choices.one_in(4) => {
                 let node = choices.index(self.nodes.len());
@@ -213,12 +293,20 @@ impl World {
     pub fn heal(&mut self) -> Result<(), Violation> {
         self.faults = false;
         let mut none = Choices::of_tape(Vec::new());
+        self.lead(0)?;
         for round in 0..1_200_usize {
             let open: Vec<usize> = (0..self.clients.len())
                 .filter(|client| !self.clients[*client].done && !self.clients[*client].gone)
                 .collect();
-            if open.is_empty() && self.strong.iter().all(|strong| strong.proven) {
+            let is_over = open.is_empty() && self.strong.iter().all(|strong| strong.proven);
+            if is_over && self.is_carried_out() && self.is_at_rest() {
                 return self.agree();
+            }
+            // There may be two for a while, but not for ever.
+            if round == 400 {
+                for other in 1..self.nodes.len() {
+                    self.stand_by(other)?;
+                }
             }
             // In the beginning they ask anybody, later the same one.
             if round % 8 == 0 {
@@ -228,7 +316,7 @@ impl World {
                     } else {
                         0
                     };
-                    self.submit(writer, client)?;
+                    self.request(writer, client, &mut none)?;
                 }
                 self.retry_strong()?;
             }
@@ -236,10 +324,17 @@ impl World {
                 for _ in 0..4 {
                     self.work(node, &mut none)?;
                 }
+                self.read_topic(node, &mut none)?;
+                self.submit_steps(node)?;
             }
             self.tick(10)?;
         }
-        Err(Violation::NoAnswer)
+        let all_done = self.clients.iter().all(|client| client.done || client.gone);
+        Err(match all_done {
+            true if self.is_at_rest() => Violation::LeftOut,
+            true => Violation::Outstanding,
+            false => Violation::NoAnswer,
+        })
     }
 
     /// A strong read that died with its writer is begun again.
@@ -263,7 +358,20 @@ impl World {
             return Ok(());
         }
         let writer = choices.index(self.nodes.len());
-        match choices.below(10) {
+        match choices.below(13) {
+            // A rush: the same two writers are asked for the same things at the same time.
+            10..=12 => {
+                let other = choices.index(self.nodes.len());
+                for _ in 0..3 {
+                    let client = choices.index(self.clients.len());
+                    for writer in [writer, other] {
+                        if !self.clients[client].gone {
+                            self.request(writer, client, choices)?;
+                        }
+                    }
+                }
+                Ok(())
+            }
             // Lost.
             7 => Ok(()),
             // Late.
@@ -275,9 +383,9 @@ impl World {
             9 => {
                 self.mail.push(Mail { writer, client });
                 let other = choices.index(self.nodes.len());
-                self.submit(other, client)
+                self.request(other, client, choices)
             }
-            _ => self.submit(writer, client),
+            _ => self.request(writer, client, choices),
         }
     }
 
@@ -290,26 +398,47 @@ impl World {
         if self.clients[client].gone {
             return Ok(());
         }
-        self.submit(writer, client)
+        self.request(writer, client, choices)
     }
 
-    fn submit(&mut self, writer: usize, client: usize) -> Result<(), Violation> {
-        let at = self.clock(writer);
-        let asking = &mut self.clients[client];
-        asking.attempts.push(Attempt::Open);
-        let caller = Caller::Client(client, asking.attempts.len() - 1);
-        let request = Request {
+    fn request(&mut self, writer: usize, client: usize, choices: &mut Choices) -> Result<(), Violation> {
+        let later = match self.clients[client].way {
+            Way::Directly => false,
+            Way::Later => true,
+            Way::Both => choices.one_in(2),
+        };
+        if later {
+            self.ask_later(writer, client)
+        } else {
+            self.submit(writer, client)
+        }
+    }
+
+    /// A client's command as a writer takes it in, with its offset in the commands topic where it came from there.
+    fn request_of(&self, writer: usize, client: usize, source: Option<usize>) -> Request<Command> {
+        let asking = &self.clients[client];
+        Request {
             id: asking.id,
             fingerprint: asking.fingerprint,
-            at: Timestamp(at),
+            at: Timestamp(self.clock(writer)),
             expected: Expected::Any,
             causes: [].into(),
             traceparent: None,
-            source: None,
+            source: source.and_then(|source| u64::try_from(source).ok()),
             command: asking.command,
-        };
-        let command = asking.command;
+        }
+    }
+
+    fn submit(&mut self, writer: usize, client: usize) -> Result<(), Violation> {
+        self.clients[client].asks_directly = true;
+        let caller = Caller::Client(client, self.attempt(client));
+        let request = self.request_of(writer, client, None);
+        let command = request.command;
         self.say(|| format!("client {client} asks writer {writer} for {command:?}"));
+        if self.waits_for_another(writer, client) {
+            self.turned_away(writer, caller);
+            return Ok(());
+        }
         self.nodes[writer].core.submit(request, caller);
         self.collect(writer)
     }
@@ -337,6 +466,21 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].core.tick(self.now_ms);
             self.collect(node)?;
+            let Node {
+                core,
+                leads,
+                looked_ms,
+                ..
+            } = &mut self.nodes[node];
+            if !*leads {
+                core.follow();
+            } else if self.now_ms >= *looked_ms + LOOK_MS {
+                *looked_ms = self.now_ms;
+                core.look();
+            }
+            self.collect(node)?;
+            self.close_due(node);
+            self.assign(node);
         }
         Ok(())
     }
@@ -344,14 +488,28 @@ impl World {
     /// A writer without anything to do follows the others from now on, or a follower takes over.
     fn change_role(&mut self, choices: &mut Choices) -> Result<(), Violation> {
         let number = choices.index(self.nodes.len());
-        let core = &mut self.nodes[number].core;
         if choices.one_in(3) {
-            core.lead();
-            self.say(|| format!("writer {number} is to lead"));
-        } else if core.follow() {
-            self.seen.followed += 1;
-            self.say(|| format!("writer {number} follows"));
+            self.lead(number)
+        } else {
+            self.stand_by(number)
         }
+    }
+
+    fn lead(&mut self, number: usize) -> Result<(), Violation> {
+        self.say(|| format!("writer {number} is to lead"));
+        self.nodes[number].leads = true;
+        self.nodes[number].core.lead();
+        self.collect(number)
+    }
+
+    fn stand_by(&mut self, number: usize) -> Result<(), Violation> {
+        let node = &mut self.nodes[number];
+        node.leads = false;
+        node.manager = Manager::default();
+        node.desk.give_up();
+        let follows = node.core.follow();
+        self.seen.followed += u64::from(follows);
+        self.say(|| format!("writer {number} is to stand by, and follows at once: {follows}"));
         self.collect(number)
     }
 
@@ -377,11 +535,13 @@ impl World {
     fn crash(&mut self, choices: &mut Choices) -> Result<(), Violation> {
         let number = choices.index(self.nodes.len());
         let wire = std::mem::take(&mut self.nodes[number].wire);
-        self.zombies
-            .extend(wire.into_iter().filter_map(|wire| match wire {
-                Wire::Append { record, .. } => Some(record),
-                Wire::Report { .. } | Wire::Read { .. } => None,
-            }));
+        for wire in wire {
+            match wire {
+                Wire::Append { record, .. } => self.zombies.push(record),
+                Wire::Keep { client } => self.late.push(client),
+                Wire::Report { .. } | Wire::Read { .. } | Wire::Bury { .. } => {}
+            }
+        }
         let keeps = !choices.one_in(3);
         let node = &mut self.nodes[number];
         if let Some(keep) = &mut node.keep {
@@ -415,6 +575,8 @@ impl World {
         self.seen.resumed += u64::from(resumed.is_some());
         let from = resumed.as_ref().map(|core| core.fold().next_offset());
         node.core = resumed.unwrap_or_else(|| Core::new(Boards, LIMITS));
+        node.desk = Desk::default();
+        node.manager = Manager::default();
         node.core.tick(self.now_ms);
         node.skew = i64::from(choices.below(5)) - 2;
         self.say(|| format!("writer {number} dies and starts from {from:?}"));
@@ -422,7 +584,7 @@ impl World {
     }
 
     fn land(&mut self, record: &NewRecord) -> Result<i64, Violation> {
-        let void = self.truth.void;
+        let (void, carried_out) = (self.truth.void, self.truth.carried_out);
         let offset = self.truth.land(record, &self.commands);
         self.seen.records += 1;
         let is_void = self.truth.void > void;
@@ -433,6 +595,7 @@ impl World {
             let kind = if is_void { "void" } else { "effective" };
             format!("the record of command {command} lands at {at}: {kind}")
         });
+        self.judge_sources(carried_out)?;
         offset
     }
 
@@ -470,6 +633,8 @@ impl World {
                 from,
                 upto,
             } => self.read(number, generation, from, upto, choices),
+            Wire::Keep { client } => self.keep(number, client, choices),
+            Wire::Bury { offset } => self.bury(number, offset, choices),
         }
         self.collect(number)
     }
@@ -534,7 +699,9 @@ impl World {
             }
             Upto::End | Upto::Ever => self.truth.end(),
         };
-        self.say(|| format!("writer {number} reads from {from} to {end}"));
+        if self.faults || end != from {
+            self.say(|| format!("writer {number} reads from {from} to {end}"));
+        }
         let node = &mut self.nodes[number];
         let core = &mut node.core;
         if end < from {
@@ -575,37 +742,12 @@ impl World {
                         upto,
                     });
                 }
-                Output::Answer { caller, kept, .. } => {
-                    let Caller::Client(client, _) = caller else {
-                        continue;
-                    };
-                    self.say(|| format!("writer {number} answers client {client}: {:?}", kept.answer));
-                    let asking = &mut self.clients[client];
-                    asking.done = true;
-                    let found = self.truth.answered.get(&asking.id);
-                    if found.is_none_or(|found| {
-                        found.answer != kept.answer
-                            || found.fingerprint != asking.fingerprint
-                            || found.offset + 1 != kept.next_offset
-                    }) {
-                        return Err(Violation::WrongAnswer);
-                    }
-                    self.seen.answers += 1;
-                    self.acknowledged = self.acknowledged.max(kept.next_offset);
-                }
-                Output::Mismatch { caller } => {
-                    let Caller::Client(client, _) = caller else {
-                        continue;
-                    };
-                    self.say(|| format!("writer {number} tells client {client} that its key was used"));
-                    let asking = &mut self.clients[client];
-                    asking.done = true;
-                    self.seen.mismatches += 1;
-                    let found = self.truth.answered.get(&asking.id);
-                    if found.is_none_or(|found| found.fingerprint == asking.fingerprint) {
-                        return Err(Violation::WrongAnswer);
-                    }
-                }
+                Output::Answer {
+                    caller,
+                    kept,
+                    replayed,
+                } => self.answered(number, caller, &kept, replayed)?,
+                Output::Mismatch { caller } => self.mismatched(number, caller)?,
                 Output::Unavailable { caller } => self.turned_away(number, caller),
                 Output::Proven { caller, next_offset } => {
                     let Caller::Strong(read) = caller else { continue };
@@ -628,7 +770,8 @@ impl World {
                     self.say(|| format!("writer {number} reads the log from its beginning"));
                 }
                 Output::Stopped { .. } => return Err(Violation::FoldFailed),
-                Output::Changed { .. } | Output::Void { .. } | Output::Unsettled { .. } => {}
+                Output::Changed { key, .. } => self.changed(number, key),
+                Output::Void { .. } | Output::Unsettled { .. } => {}
             }
         }
         let core = &mut self.nodes[number].core;
@@ -637,12 +780,94 @@ impl World {
             return Err(Violation::StaleRead);
         }
         core.evict(0, 0);
+        self.begin_sources(number);
+        Ok(())
+    }
+
+    /// Whether an answer is that of the command's effective record.
+    fn judge(&self, id: Uuid, fingerprint: [u8; 16], kept: &Kept<(Kind, u64)>) -> Result<(), Violation> {
+        let found = self.truth.answered.get(&id);
+        if found.is_some_and(|found| {
+            found.answer == kept.answer
+                && found.fingerprint == fingerprint
+                && found.offset + 1 == kept.next_offset
+        }) {
+            Ok(())
+        } else {
+            Err(Violation::WrongAnswer)
+        }
+    }
+
+    fn answered(
+        &mut self,
+        number: usize,
+        caller: Caller,
+        kept: &Kept<(Kind, u64)>,
+        replayed: bool,
+    ) -> Result<(), Violation> {
+        match caller {
+            Caller::Client(client, _) => {
+                self.say(|| format!("writer {number} answers client {client}: {:?}", kept.answer));
+                let asking = &mut self.clients[client];
+                asking.done = true;
+                let (id, fingerprint) = (asking.id, asking.fingerprint);
+                self.judge(id, fingerprint, kept)?;
+                self.seen.answers += 1;
+                self.acknowledged = self.acknowledged.max(kept.next_offset);
+            }
+            Caller::Accepted(offset) => {
+                self.say(|| format!("writer {number} has carried out {offset}: {:?}", kept.answer));
+                if let Some(client) = self.topic[offset] {
+                    let asking = &self.clients[client];
+                    self.judge(asking.id, asking.fingerprint, kept)?;
+                }
+                self.accepted_ends(number, offset);
+            }
+            Caller::Step(id, half) => {
+                if let Some(command) = self.step_command(number, id, half) {
+                    self.judge(command, kept.fingerprint, kept)?;
+                }
+                self.step_answered(number, id, half, kept.answer.0, replayed);
+            }
+            Caller::Strong(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Somebody is told that the key belongs to another request.
+    fn mismatched(&mut self, number: usize, caller: Caller) -> Result<(), Violation> {
+        let client = match caller {
+            Caller::Client(client, _) => {
+                self.clients[client].done = true;
+                self.seen.mismatches += 1;
+                client
+            }
+            Caller::Accepted(offset) => {
+                self.accepted_ends(number, offset);
+                let Some(client) = self.topic[offset] else {
+                    return Err(Violation::WrongAnswer);
+                };
+                client
+            }
+            // A step is the same whoever asks for it.
+            Caller::Step(..) => return Err(Violation::WrongAnswer),
+            Caller::Strong(_) => return Ok(()),
+        };
+        self.say(|| format!("writer {number} tells client {client} that its key was used"));
+        let asking = &self.clients[client];
+        let found = self.truth.answered.get(&asking.id);
+        if found.is_none_or(|found| found.fingerprint == asking.fingerprint) {
+            return Err(Violation::WrongAnswer);
+        }
         Ok(())
     }
 
     fn turned_away(&mut self, number: usize, caller: Caller) {
-        let Caller::Client(client, attempt) = caller else {
-            return;
+        let (client, attempt) = match caller {
+            Caller::Client(client, attempt) => (client, attempt),
+            Caller::Accepted(offset) => return self.accepted_again(number, offset),
+            Caller::Step(id, half) => return self.nodes[number].manager.stall(id, half),
+            Caller::Strong(_) => return,
         };
         self.say(|| format!("writer {number} tells client {client} that nothing was done"));
         self.seen.turned_away += 1;

@@ -54,6 +54,11 @@ async fn an_accepted_command_is_carried_out_and_its_outcome_is_told() {
     );
     assert_eq!(accepted.header("preference-applied"), Some("respond-async"));
 
+    // Another body under that key, at once.
+    post_async(&client, "/v1/orders", &once, &order("alice", &[("mug", 5)]))
+        .await
+        .problem(422, "idempotency-key-reused");
+
     let applied = settled(&client, &id).await;
     assert_eq!(
         (&applied["command_id"], &applied["state"]),

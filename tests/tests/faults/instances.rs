@@ -183,7 +183,9 @@ async fn an_instance_that_lost_its_disk_starts_from_what_the_others_have() {
     let third = &pipeline.clients()[2];
     for id in outcome.acknowledged.keys().take(20) {
         let pay = json!({"amount_minor": 1, "reference": "x"});
-        let refused = third.post(&format!("/v1/orders/{id}/payments"), &key(), &pay).await;
+        let refused = third
+            .post(&format!("/v1/orders/{id}/payments"), &key(), &pay)
+            .await;
         assert_eq!(refused.status, 409, "{}", refused.text);
     }
 }

@@ -17,6 +17,7 @@ impl World {
                 return Err(Violation::TakenAfterAll);
             }
         }
+        self.judge_order()?;
         CLOCK.set(-1);
         let mut readers = vec![Core::<Boards, Caller>::new(Boards, LIMITS)];
         for node in &self.nodes {
@@ -57,7 +58,7 @@ impl World {
                     && kept.next_offset == answered.offset + 1
             })
         });
-        if boards == self.truth.boards && remembered {
+        if boards == self.truth.boards && remembered && fold.carried_out() == self.truth.carried_out {
             Ok(())
         } else {
             Err(Violation::Disagreement)

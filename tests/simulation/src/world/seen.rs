@@ -27,6 +27,18 @@ pub struct Seen {
     pub followed: u64,
     /// Requests that were turned away.
     pub turned_away: u64,
+    /// Commands that landed in the commands topic.
+    pub accepted: u64,
+    /// Entries of it that cannot be read.
+    pub unreadable: u64,
+    /// Accepted commands that were carried out, or found to be.
+    pub carried_out: u64,
+    /// Accepted commands that were turned away and read again.
+    pub taken_again: u64,
+    /// Outcomes that were looked up.
+    pub looked: u64,
+    /// Commands that process managers submitted.
+    pub steps: u64,
 }
 
 impl std::ops::AddAssign for Seen {
@@ -43,5 +55,11 @@ impl std::ops::AddAssign for Seen {
         self.mismatches += other.mismatches;
         self.followed += other.followed;
         self.turned_away += other.turned_away;
+        self.accepted += other.accepted;
+        self.unreadable += other.unreadable;
+        self.carried_out += other.carried_out;
+        self.taken_again += other.taken_again;
+        self.looked += other.looked;
+        self.steps += other.steps;
     }
 }
