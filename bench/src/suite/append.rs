@@ -3,7 +3,9 @@
 //! It drives [`Core`] and [`Appender`] in one loop, as the writers' thread of the engine does, and not through
 //! `engine::Handle`: there, a task, a timer and a wake-up for each command would be measured more than the writer is. Everything that
 //! makes a record effective is in it: many in flight, delivery reports taken in the order of sending, the fold moved on, the
-//! command remembered, the answer given out.
+//! command remembered, the answer given out. What the same commands do through the engine is measured beside it ([`engine`]).
+
+mod engine;
 
 use std::{
     sync::Arc,
@@ -17,8 +19,10 @@ use command_service::{
 };
 use crossbeam_channel::Receiver;
 use domain::{Command, OrderCommand};
-use eventlog::{Appender, Outcome, Positions, Report, Topic, TopicPartition, partition_of, topics};
-use schemas::{Timestamp, ids, orders::PlacedLine};
+use eventlog::{
+    Appender, LogConfig, LogId, Outcome, Positions, Report, Topic, TopicPartition, partition_of, topics,
+};
+use schemas::{Codec, Timestamp, ids, orders::PlacedLine};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -27,9 +31,11 @@ use super::{
     producer::{create_topic, perf_test},
     report::{Figure, Finding, Goal},
     requests::{AUTHOR, fitting_text},
-    rig::{PARTITIONS, Rig},
+    rig::{PARTITIONS, PREFIX, Rig},
 };
 
+/// The first part of the names of the engine's topics: two writers on one partition would be slow.
+const ENGINE_PREFIX: &str = "engine";
 /// The performance tool's topic.
 const TOPIC: &str = "perf-test";
 /// Records of the performance tool in each round, and before them, while its virtual machine warms up.
@@ -51,38 +57,35 @@ const LIMITS: Limits = Limits {
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
-    let _topics = rig.services(0, 0)?;
+    rig.deploy(PREFIX)?;
+    rig.deploy(ENGINE_PREFIX)?;
     let log = rig.log();
     let codec = rig.codec().await?;
     let text = fitting_text(&codec)?;
     create_topic(&log.bootstrap, TOPIC).await?;
-    let log_id = topics::log_id(&log, Duration::from_secs(10))?;
-    let (sink, reports) = crossbeam_channel::unbounded();
-    let appender = Appender::new(&log, "bench-writer", 10_000, sink, |report| report)?;
-    let codec = Arc::new(codec);
-    let shop = || Shop::new(Topic::Orders, Arc::clone(&codec), log_id);
-    let mut writers = Writers {
-        cores: (0..PARTITIONS).map(|_| Core::new(shop(), LIMITS)).collect(),
-        orders: orders_by_partition(),
-        appender,
-        reports,
-        causes: Positions::new().encode(log_id).into(),
-        text,
-        submitted: 0,
-        answered: 0,
-        begun: Instant::now(),
+    let timeout = Duration::from_secs(10);
+    let through = {
+        let log = LogConfig {
+            prefix: ENGINE_PREFIX.to_owned(),
+            ..log.clone()
+        };
+        let (log_id, codec) = (topics::log_id(&log, timeout)?, rig.codec_of(ENGINE_PREFIX).await?);
+        engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?
     };
-    writers.begin()?;
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut writers = Writers::start(&log, topics::log_id(&log, timeout)?, codec, text)?;
+    let (mut ours, mut theirs, mut through_engine) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rig.pace.times(ROUNDS) {
         let records = rig.pace.count(PERF_RECORDS);
         theirs.push(perf_test(rig, TOPIC, records, rig.pace.count(PERF_WARM_UP))?);
-        ours.push(writers.measure(rig.pace.seconds(2), rig.pace.seconds(6))?);
+        let (warm_up, duration) = (rig.pace.seconds(2), rig.pace.seconds(6));
+        ours.push(writers.measure(warm_up, duration)?);
+        through_engine.push(through.measure(round, warm_up, duration).await?);
         eprintln!(
-            "  round {}: {:.0} records/s, kafka-producer-perf-test {:.0}",
+            "  round {}: {:.0} records/s, kafka-producer-perf-test {:.0}; through the engine {:.0}",
             round + 1,
             ours[round],
-            theirs[round]
+            theirs[round],
+            through_engine[round]
         );
     }
     let what = "records/s to those of kafka-producer-perf-test";
@@ -92,10 +95,49 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         Vec::new(),
         json!({
             "append_per_second": ours,
+            "through_the_engine_per_second": through_engine,
             "kafka_producer_perf_test_per_second": theirs,
             "partitions": PARTITIONS,
         }),
     ))
+}
+
+/// Makes commands, as their frames would come from HTTP.
+struct Notes {
+    causes: Arc<[u8]>,
+    text: String,
+}
+
+impl Notes {
+    fn new(log_id: LogId, text: String) -> Self {
+        Self {
+            causes: Positions::new().encode(log_id).into(),
+            text,
+        }
+    }
+
+    fn command(&self, number: u64, order_id: Uuid) -> OrderCommand {
+        OrderCommand::AddNote {
+            order_id,
+            note_id: Uuid::from_u128(u128::from(number) + 1),
+            author: AUTHOR.to_owned(),
+            text: self.text.clone(),
+            reply_to: None,
+        }
+    }
+
+    fn request(&self, number: u64, command: OrderCommand) -> Request<Command> {
+        Request {
+            id: ids::created_id(Uuid::from_u128(u128::from(number)), "bench"),
+            fingerprint: [0; 16],
+            at: now(),
+            expected: Expected::Any,
+            causes: Arc::clone(&self.causes),
+            traceparent: None,
+            source: None,
+            command: Command::Order(command),
+        }
+    }
 }
 
 /// The writers of all partitions of one topic, and their loop.
@@ -104,8 +146,7 @@ struct Writers {
     orders: Vec<Vec<Uuid>>,
     appender: Appender<Report>,
     reports: Receiver<Report>,
-    causes: Arc<[u8]>,
-    text: String,
+    notes: Notes,
     submitted: u64,
     answered: u64,
     begun: Instant,
@@ -127,6 +168,24 @@ fn orders_by_partition() -> Vec<Vec<Uuid>> {
 }
 
 impl Writers {
+    fn start(log: &LogConfig, log_id: LogId, codec: Codec, text: String) -> anyhow::Result<Self> {
+        let (sink, reports) = crossbeam_channel::unbounded();
+        let codec = Arc::new(codec);
+        let shop = || Shop::new(Topic::Orders, Arc::clone(&codec), log_id);
+        let mut writers = Self {
+            cores: (0..PARTITIONS).map(|_| Core::new(shop(), LIMITS)).collect(),
+            orders: orders_by_partition(),
+            appender: Appender::new(log, "bench-writer", 10_000, sink, |report| report)?,
+            reports,
+            notes: Notes::new(log_id, text),
+            submitted: 0,
+            answered: 0,
+            begun: Instant::now(),
+        };
+        writers.begin()?;
+        Ok(writers)
+    }
+
     /// Folds the empty log and places the orders.
     fn begin(&mut self) -> anyhow::Result<()> {
         for slot in 0..self.cores.len() {
@@ -165,7 +224,7 @@ impl Writers {
                 while self.cores[slot].backlog() < DEPTH {
                     let orders = &self.orders[slot];
                     let order_id = orders[usize::try_from(self.submitted)? % orders.len()];
-                    let command = self.note(order_id);
+                    let command = self.notes.command(self.submitted, order_id);
                     self.submit(slot, command);
                 }
                 self.carry_out(slot)?;
@@ -175,32 +234,10 @@ impl Writers {
         Ok(())
     }
 
-    fn note(&self, order_id: Uuid) -> OrderCommand {
-        OrderCommand::AddNote {
-            order_id,
-            note_id: Uuid::from_u128(u128::from(self.submitted) + 1),
-            author: AUTHOR.to_owned(),
-            text: self.text.clone(),
-            reply_to: None,
-        }
-    }
-
     fn submit(&mut self, slot: usize, command: OrderCommand) {
         self.submitted += 1;
-        let id = ids::created_id(Uuid::from_u128(u128::from(self.submitted)), "bench");
-        self.cores[slot].submit(
-            Request {
-                id,
-                fingerprint: [0; 16],
-                at: now(),
-                expected: Expected::Any,
-                causes: Arc::clone(&self.causes),
-                traceparent: None,
-                source: None,
-                command: Command::Order(command),
-            },
-            (),
-        );
+        let request = self.notes.request(self.submitted, command);
+        self.cores[slot].submit(request, ());
     }
 
     /// Waits for a delivery report, and takes in what else is there.

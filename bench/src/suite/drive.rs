@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    io::ErrorKind,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -12,10 +13,10 @@ use tokio::{
     time::sleep_until,
 };
 
-use crate::load::{Client, Latencies, Request, Target};
+use crate::load::{Client, Latencies, Request, Response, Target};
 
 /// How long a request is sent again before it has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Before another attempt.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The timer's own lateness at most: tokio's timers are as coarse as that.
@@ -63,6 +64,8 @@ pub struct Sample {
 pub struct Tally {
     /// How long acknowledged requests took from when they were due.
     pub latencies: Latencies,
+    /// How long the attempts took that were acknowledged: without what waited for a free connection, or for another attempt.
+    pub attempts: Latencies,
     /// Every acknowledgement, in the order in which they came.
     pub samples: Vec<Sample>,
     /// Requests that were acknowledged, the warm-up's included.
@@ -71,7 +74,9 @@ pub struct Tally {
     pub unavailable: u64,
     /// How long the slowest of those took.
     pub slowest_refusal: Duration,
-    /// Attempts that got no answer: refused, reset.
+    /// Attempts at which nobody listened.
+    pub refused: u64,
+    /// Attempts that got no answer on a connection that was there.
     pub broken: u64,
     /// Requests that failed for good, the warm-up's included.
     pub failed: u64,
@@ -204,40 +209,58 @@ impl<M: Fn(usize) -> Request> Shared<M> {
         loop {
             let attempt = Instant::now();
             let outcome = client.attempt(&request).await;
-            let mut tally = self.tally.borrow_mut();
-            match outcome {
-                Ok(answer) if (200..300).contains(&answer.status) => {
-                    tally.acknowledged_ever += 1;
-                    if measured {
-                        let took = begin.elapsed();
-                        tally.latencies.record(took);
-                        let at = self.begin.elapsed();
-                        tally.samples.push(Sample { at, took });
-                    }
-                    return;
-                }
-                Ok(answer) if answer.status == 503 => {
-                    tally.unavailable += u64::from(measured);
-                    tally.slowest_refusal = tally.slowest_refusal.max(attempt.elapsed());
-                }
-                Ok(answer) => return tally.fail(answer.summary()),
-                Err(error) => {
-                    tally.broken += u64::from(measured);
-                    *at += 1;
-                    *client = Client::new(&self.load.targets[*at % self.load.targets.len()]);
-                    if !self.load.again {
-                        return tally.fail(format!("{error:#}"));
-                    }
-                }
+            if outcome.is_err() {
+                *at += 1;
+                *client = Client::new(&self.load.targets[*at % self.load.targets.len()]);
             }
-            if !self.load.again {
+            let took = begin.elapsed();
+            if self.note(outcome, attempt, measured.then_some(took)) || !self.load.again {
                 return;
             }
-            if begin.elapsed() > PATIENCE {
-                return tally.fail(format!("no acknowledgement in {PATIENCE:?}"));
+            if took > PATIENCE {
+                let why = format!("no acknowledgement in {PATIENCE:?}");
+                return self.tally.borrow_mut().fail(why);
             }
-            drop(tally);
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Takes down what came of an attempt; `took` where it is measured. Says whether that was the last word.
+    fn note(&self, outcome: anyhow::Result<Response>, attempt: Instant, took: Option<Duration>) -> bool {
+        let mut tally = self.tally.borrow_mut();
+        let counted = u64::from(took.is_some());
+        match outcome {
+            Ok(answer) if (200..300).contains(&answer.status) => {
+                tally.acknowledged_ever += 1;
+                if let Some(took) = took {
+                    let at = self.begin.elapsed();
+                    tally.latencies.record(took);
+                    tally.attempts.record(attempt.elapsed());
+                    tally.samples.push(Sample { at, took });
+                }
+                true
+            }
+            Ok(answer) if answer.status == 503 => {
+                tally.unavailable += counted;
+                tally.slowest_refusal = tally.slowest_refusal.max(attempt.elapsed());
+                false
+            }
+            Ok(answer) => {
+                tally.fail(answer.summary());
+                true
+            }
+            Err(error) => {
+                let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+                if kind == Some(ErrorKind::ConnectionRefused) {
+                    tally.refused += counted;
+                } else {
+                    tally.broken += counted;
+                }
+                if !self.load.again {
+                    tally.fail(format!("{error:#}"));
+                }
+                false
+            }
         }
     }
 }
@@ -320,7 +343,8 @@ mod tests {
         let tally = drive(load(vec![nobody, target], Arrivals::Open(50), true), make)
             .await
             .unwrap();
-        assert_eq!((tally.broken, tally.acknowledged(), tally.failed), (1, 5, 5));
+        assert_eq!((tally.refused, tally.broken), (1, 0));
+        assert_eq!((tally.acknowledged(), tally.failed), (5, 5));
         assert!(tally.failures[0].starts_with("409"));
     }
 

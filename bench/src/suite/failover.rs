@@ -24,13 +24,13 @@ use crate::load::{Client, Request, Target};
 /// How often an owner is killed.
 const KILLS: usize = 50;
 /// No further kill after that: what was measured until then counts.
-const TIME_MAX: Duration = Duration::from_mins(7);
+const TIME_MAX: Duration = Duration::from_secs(390);
 /// Commands come for so long before the kill, and others follow the log meanwhile.
 const BEFORE: Duration = Duration::from_millis(500);
 /// How long a partition may be without an acknowledgement before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long instances may take to divide the partitions among them.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_mins(1);
 /// Before another attempt.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -271,9 +271,9 @@ mod tests {
     #[test]
     fn percentiles_are_of_what_was_measured() {
         let figures: Vec<f64> = (1..=50).map(f64::from).collect();
-        assert_eq!(percentile(&figures, 0.5), 25.0);
-        assert_eq!(percentile(&figures, 0.99), 50.0);
-        assert_eq!(percentile(&figures, 1.0), 50.0);
+        assert!((percentile(&figures, 0.5) - 25.0).abs() < 1e-9);
+        assert!((percentile(&figures, 0.99) - 50.0).abs() < 1e-9);
+        assert!((percentile(&figures, 1.0) - 50.0).abs() < 1e-9);
         assert!(percentile(&[], 0.5).is_nan());
     }
 }

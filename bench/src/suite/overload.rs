@@ -66,7 +66,9 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     };
     let after = drive(calm, order(&target, "after")).await?;
     rest().await;
-    let back = back_after(&after, &before.latencies);
+    // Those who still waited when no more was sent were answered first.
+    let drained = overload.measured.saturating_sub(whole).as_secs_f64();
+    let back = drained + back_after(&after, &before.latencies);
     let pending = longest_pending(rig.log(), rig.codec().await?).await?;
     for (what, tally) in [
         ("capacity", &capacity),
@@ -81,7 +83,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let asked = overload.acknowledged() + overload.unavailable;
     let first = resident[resident.len() / 4];
     let last = resident.last().copied().unwrap_or(f64::NAN);
-    let ratio = Figure::ratio_of_parts(shares);
+    let what = "acknowledged at three times the capacity, to the capacity";
+    let ratio = Figure::of(what, "x", &shares, Goal::AtLeast(0.9));
     let also = vec![
         Figure::of(
             "longest time that an order was pending",
@@ -105,10 +108,14 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "asked_per_second": as_f64(asked) / overload.measured.as_secs_f64(),
             "wanted_per_second": rate,
             "acknowledged_per_second": parts,
+            "drained_s": drained,
             "share_503": as_f64(overload.unavailable) / as_f64(asked),
             "broken": overload.broken,
             "overload_p50_ms": overload.ms(50.0),
             "overload_p99_ms": overload.ms(99.0),
+            "overload_attempt_p50_ms": overload.attempts.percentile(50.0).as_secs_f64() * 1e3,
+            "overload_attempt_p99_ms": overload.attempts.percentile(99.0).as_secs_f64() * 1e3,
+            "slowest_503_s": overload.slowest_refusal.as_secs_f64(),
             "before_p99_ms": before.ms(99.0),
             "after_p99_ms": after.ms(99.0),
             "resident_mib": resident,
@@ -117,13 +124,6 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "longest_pending_s": pending,
         }),
     ))
-}
-
-impl Figure {
-    fn ratio_of_parts(shares: Vec<f64>) -> Self {
-        let what = "acknowledged at three times the capacity, to the capacity";
-        Self::of(what, "x", &shares, Goal::AtLeast(0.9))
-    }
 }
 
 /// Resident memory of the service in MiB, a hundred times or so.

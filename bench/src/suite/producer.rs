@@ -114,7 +114,7 @@ fn send_paced(
             // As in the loops over HTTP: the timer's own lateness is nobody's.
             due = Instant::now().min(due + TIMER_LATE);
         }
-        let partition = i32::try_from(index)? % PARTITIONS;
+        let partition = index % PARTITIONS;
         let key = index.to_string();
         let record = BaseRecord::with_opaque_to(topic, Box::new(measured.then_some(due)))
             .partition(partition)

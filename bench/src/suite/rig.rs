@@ -30,7 +30,7 @@ pub const PARTITIONS: i32 = 12;
 pub const PREFIX: &str = "shop";
 
 /// How long something that we start may take until it can be used.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 /// How the benchmarks are run.
 #[derive(Clone, Copy, Debug)]
@@ -115,22 +115,39 @@ impl Rig {
 
     /// The schemas' ids, once deployed.
     pub async fn codec(&self) -> anyhow::Result<Codec> {
+        self.codec_of(PREFIX).await
+    }
+
+    /// The same for topics whose names begin with something else.
+    pub async fn codec_of(&self, prefix: &str) -> anyhow::Result<Codec> {
         let url = self.stack.endpoints().registry_url;
-        Ok(eventlog::registry::load_codec(&url, PREFIX, None).await?)
+        Ok(eventlog::registry::load_codec(&url, prefix, None).await?)
+    }
+
+    /// Topics whose names begin with this, their schemas, and tables.
+    pub fn deploy(&self, prefix: &str) -> anyhow::Result<()> {
+        Ok(self.plan(0, 0, prefix)?.deploy()?)
     }
 
     /// Topics, schemas and tables, and so many services, ready.
     pub fn services(&self, command_services: usize, projectors: usize) -> anyhow::Result<Services> {
+        let services = self.plan(command_services, projectors, PREFIX)?;
+        services.deploy()?;
+        services.start()?;
+        Ok(services)
+    }
+
+    fn plan(&self, command_services: usize, projectors: usize, prefix: &str) -> anyhow::Result<Services> {
         let counts = Counts {
             command_services,
             projectors,
             query_services: 0,
         };
         let env = [
-            ("TAILWATER_TOPIC_PREFIX", PREFIX.to_owned()),
+            ("TAILWATER_TOPIC_PREFIX", prefix.to_owned()),
             ("TAILWATER_PARTITIONS", PARTITIONS.to_string()),
         ];
-        let services = Services::plan(
+        Ok(Services::plan(
             self.stack.layout(),
             &self.stack.endpoints(),
             ServiceOptions {
@@ -140,10 +157,7 @@ impl Rig {
                 usual_ports: false,
                 progress: Progress::Quiet,
             },
-        )?;
-        services.deploy()?;
-        services.start()?;
-        Ok(services)
+        )?)
     }
 
     /// Starts the server that answers with a constant; its base URL.

@@ -45,7 +45,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let rate = super::ack::half(peak / 2.0);
     let (mut calm_ms, mut rolling_ms, mut failed, mut failures) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut unavailable, mut broken) = (Vec::new(), Vec::new());
+    let (mut unavailable, mut refused, mut broken) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rig.pace.times(ROUNDS) {
         let calm = load(Arrivals::Open(rate), rig.pace.seconds(8));
         let calm = drive(calm, order(&targets[0], &format!("calm-{round}"))).await?;
@@ -72,12 +72,14 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         failed.push(as_f64(rolling.failed + calm.failed));
         failures.extend(rolling.failures.iter().chain(&calm.failures).cloned());
         unavailable.push(rolling.unavailable);
+        refused.push(rolling.refused);
         broken.push(rolling.broken);
         eprintln!(
-            "  round {}: {} at {rate}/s, {} answers 503, {} broken, {} failed; without restarts {}",
+            "  round {}: {} at {rate}/s, {} answers 503, {} connections refused, {} broken, {} failed; without restarts {}",
             round + 1,
             rolling.latencies.summary(),
             rolling.unavailable,
+            rolling.refused,
             rolling.broken,
             rolling.failed,
             calm.latencies.summary()
@@ -109,7 +111,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "calm_p99_ms": calm_ms,
             "rolling_to_calm": ratios,
             "answers_503": unavailable,
-            "broken_connections": broken,
+            "connections_refused": refused,
+            "connections_broken": broken,
             "failed": failed,
             "failures": failures,
         }),
