@@ -97,6 +97,14 @@ impl Tally {
         as_f64(self.acknowledged()) / self.measured.as_secs_f64()
     }
 
+    /// The slowest acknowledgements: when they came, in seconds since the load began, and what they took, in milliseconds.
+    pub fn slowest(&self, count: usize) -> Vec<(f64, f64)> {
+        let mut samples = self.samples.clone();
+        samples.sort_by_key(|sample| std::cmp::Reverse(sample.took));
+        let told = |sample: &Sample| (sample.at.as_secs_f64(), sample.took.as_secs_f64() * 1e3);
+        samples.iter().take(count).map(told).collect()
+    }
+
     /// A percentile of the latencies, in milliseconds.
     pub fn ms(&self, of_hundred: f64) -> f64 {
         self.latencies.percentile(of_hundred).as_secs_f64() * 1e3
