@@ -30,8 +30,12 @@ pub struct CommandConfig {
     pub latency_target_ms: usize,
     /// Requests a second that each caller may send; none: as many as it likes.
     pub rate_limit: Option<NonZeroU32>,
-    /// Where verified schema ids are kept, for starts without the registry.
+    /// Where verified schema ids are kept, for starts without the registry, and the writers' checkpoints.
     pub data_dir: PathBuf,
+    /// Aggregates in memory, about; the others are in the checkpoints.
+    pub hot_aggregates: usize,
+    /// At least so often a checkpoint is written, in milliseconds.
+    pub checkpoint_every_ms: u64,
 }
 
 /// How instances of the command service reach each other.
@@ -92,6 +96,8 @@ impl Config for CommandConfig {
                 .get("TAILWATER_DATA_DIR")
                 .unwrap_or(".local/data/command-service")
                 .into(),
+            hot_aggregates: settings.parse_or("TAILWATER_HOT_AGGREGATES", 1_000_000)?,
+            checkpoint_every_ms: settings.parse_or("TAILWATER_CHECKPOINT_EVERY_MS", 5_000)?,
         })
     }
 }

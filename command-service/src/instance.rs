@@ -1,6 +1,7 @@
 //! One instance of the service: the engine, its part in the cluster, and what runs between the two.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,6 +86,7 @@ fn encode(positions: Vec<(TopicPartition, i64)>) -> Result<Bytes, NotAnswered> {
 pub struct Instance {
     router: Router<Local>,
     partitions: i32,
+    thread: Arc<JoinHandle<()>>,
 }
 
 impl Instance {
@@ -101,8 +103,6 @@ impl Instance {
             errands,
             thread,
         } = engine::start(engine_config, codec)?;
-        // It ends with the last handle; what is in flight then is in the log, or will be asked for again.
-        drop(thread);
         let cluster = Cluster::start(cluster_config).await?;
         let local = Local {
             writers: handle.clone(),
@@ -123,7 +123,11 @@ impl Instance {
         tokio::spawn(tell_held(cluster.clone(), handle.clone()));
         let router = Router::new(cluster, local, partitions);
         tokio::spawn(run_errands(errands, router.clone()));
-        Ok(Self { router, partitions })
+        Ok(Self {
+            router,
+            partitions,
+            thread: Arc::new(thread),
+        })
     }
 
     /// The writers of this instance.
@@ -168,6 +172,17 @@ impl Instance {
         let idle = tokio::time::timeout(DRAIN, idle).await.is_ok();
         cluster.leave().await;
         tracing::info!(handed_over, idle, "cluster.left");
+    }
+
+    /// Ends the writers, once their last checkpoints are on disk. False where that takes longer than allowed.
+    pub async fn end(&self, timeout: Duration) -> bool {
+        self.writers().stop();
+        let ended = async {
+            while !self.thread.is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(timeout, ended).await.is_ok()
     }
 
     /// Partitions of each event topic.

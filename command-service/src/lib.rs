@@ -5,6 +5,7 @@
 //! - [`instance`]: the engine and its part in the cluster, run together.
 //! - [`engine`]: threads, Kafka, the process manager; the way in is [`engine::Handle`].
 //! - [`writer`]: the pure state machine of one partition.
+//! - [`store`]: snapshots of partitions on disk, for starts and for what does not fit in memory.
 //! - [`shop`]: the shop as the writer's domain.
 
 mod clock;
@@ -15,4 +16,5 @@ pub mod http;
 pub mod instance;
 pub mod metrics;
 pub mod shop;
+pub mod store;
 pub mod writer;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use command_service::cluster::ClusterConfig;
 use command_service::config::CommandConfig;
-use command_service::engine::{EngineConfig, slot_count};
+use command_service::engine::{CheckpointConfig, EngineConfig, slot_count};
 use command_service::instance::Instance;
 use command_service::{http, metrics};
 use eventlog::{LogConfig, TokenKey, registry, topics};
@@ -20,6 +20,9 @@ const LAME_DUCK: Duration = Duration::from_millis(500);
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long the last checkpoints may take.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     run::main("command-service", command_service)
@@ -57,12 +60,18 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
     let mut engine = EngineConfig::new(log, log_id, partitions);
     engine.payment_window_micros = config.payment_window_micros;
     engine.admission.target_ms = config.latency_target_ms;
+    engine.checkpoints = Some(CheckpointConfig {
+        hot_aggregates: config.hot_aggregates,
+        every: Duration::from_millis(config.checkpoint_every_ms),
+        ..CheckpointConfig::new(config.data_dir)
+    });
     // Other instances are answered until this one has left.
     let left = CancellationToken::new();
     let instance = Instance::start(engine, codec, cluster, left.clone()).await?;
     tokio::spawn(watch(instance.clone(), health.clone()));
     let leaving = http::Leaving::default();
     tokio::spawn(leave(instance.clone(), leaving.clone(), shutdown, left.clone()));
+    let ending = instance.clone();
     let api = http::Api {
         instance,
         tokens,
@@ -80,7 +89,14 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
         let limit = RateLimit::per_second(requests);
         routes = routes.route_layer(axum::middleware::from_fn_with_state(limit, rate_limit::enforce));
     }
-    serve::serve(listener, finish(routes, basics), left).await
+    serve::serve(listener, finish(routes, basics), left).await?;
+    // What is in flight is in the log, or will be asked for again. The last checkpoints are worth a moment.
+    if !ending.end(END_TIMEOUT).await {
+        tracing::warn!(
+            "writer.checkpoint.end: the last checkpoints are not written; the next start reads more of the log"
+        );
+    }
+    Ok(())
 }
 
 /// When the process is told to stop: hands over, and only then stops to answer. Whoever has a connection is told to make its

@@ -8,6 +8,14 @@ const VOID: &str = "tailwater_void_records_total";
 const UNSETTLED: &str = "tailwater_writer_unsettled_total";
 const STOPPED: &str = "tailwater_writer_partitions_stopped_total";
 const BACKLOG: &str = "tailwater_writer_backlog_commands";
+const COLD_READS: &str = "tailwater_writer_cold_reads_total";
+const EVICTED: &str = "tailwater_writer_evicted_aggregates_total";
+const HOT: &str = "tailwater_writer_hot_aggregates";
+const SNAPSHOTS: &str = "tailwater_writer_checkpoints_total";
+const SNAPSHOT_OFFSET: &str = "tailwater_writer_checkpoint_next_offset";
+const SNAPSHOT_AGE: &str = "tailwater_writer_checkpoint_age_seconds";
+const SNAPSHOT_TIME: &str = "tailwater_writer_checkpoint_write_seconds";
+const DISCARDED: &str = "tailwater_writer_checkpoints_discarded_total";
 const DEAD_LETTERS: &str = "tailwater_dead_letters_total";
 const SHED: &str = "tailwater_commands_shed_total";
 const WORK_MAX: &str = "tailwater_admission_work_max";
@@ -54,6 +62,42 @@ pub fn describe() {
         "1 where this instance decides the commands of the partition, as far as it knows; else 0."
     );
     describe_gauge!(STEPS, "Steps of the process manager that are under way.");
+    describe_counter!(
+        COLD_READS,
+        "Reads of the embedded store for aggregates and commands that are not in memory, by kind and whether it was there."
+    );
+    describe_counter!(EVICTED, "Aggregates that left memory for the embedded store.");
+    describe_gauge!(HOT, "Aggregates in memory.");
+    describe_counter!(SNAPSHOTS, "Checkpoints written, by outcome.");
+    describe_gauge!(
+        SNAPSHOT_OFFSET,
+        "The first offset that a start from the local checkpoint reads."
+    );
+    describe_gauge!(
+        SNAPSHOT_AGE,
+        "Seconds since the oldest partition's state was last in its checkpoint as it is."
+    );
+    describe_histogram!(
+        SNAPSHOT_TIME,
+        Unit::Seconds,
+        "What writing a checkpoint takes, beside the writers."
+    );
+    describe_counter!(
+        DISCARDED,
+        "Local checkpoints that were thrown away, by cause: the file is damaged or foreign, or the log does not hold its last record."
+    );
+    for cause in ["file", "log", "read"] {
+        counter!(DISCARDED, "cause" => cause).absolute(0);
+    }
+    for outcome in ["stored", "failed"] {
+        counter!(SNAPSHOTS, "outcome" => outcome).absolute(0);
+    }
+    for kind in ["aggregate", "command"] {
+        for found in ["true", "false"] {
+            counter!(COLD_READS, "kind" => kind, "found" => found).absolute(0);
+        }
+    }
+    counter!(EVICTED).absolute(0);
     describe_gauge!(
         MEMBERS,
         "Instances of the command service that this one knows to be alive, itself included."
@@ -159,4 +203,32 @@ pub(crate) fn ping(took: std::time::Duration) {
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn record_members(members: usize) {
     gauge!(MEMBERS).set(members as f64);
+}
+
+pub(crate) fn cold_read(kind: &'static str, found: bool) {
+    counter!(COLD_READS, "kind" => kind, "found" => if found { "true" } else { "false" }).increment(1);
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn record_memory(hot: usize, evicted: usize, checkpoint_age_seconds: f64) {
+    gauge!(HOT).set(hot as f64);
+    gauge!(SNAPSHOT_AGE).set(checkpoint_age_seconds);
+    counter!(EVICTED).increment(evicted as u64);
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn checkpoint_stored(partition: TopicPartition, next_offset: i64, took_seconds: f64) {
+    counter!(SNAPSHOTS, "outcome" => "stored").increment(1);
+    histogram!(SNAPSHOT_TIME).record(took_seconds);
+    let topic = format!("{:?}", partition.topic).to_lowercase();
+    gauge!(SNAPSHOT_OFFSET, "topic" => topic, "partition" => partition.partition.to_string())
+        .set(next_offset as f64);
+}
+
+pub(crate) fn checkpoint_failed() {
+    counter!(SNAPSHOTS, "outcome" => "failed").increment(1);
+}
+
+pub(crate) fn checkpoint_discarded(cause: &'static str) {
+    counter!(DISCARDED, "cause" => cause).increment(1);
 }

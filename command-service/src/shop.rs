@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use service_kit::Problem;
 use uuid::Uuid;
 
+use crate::store::Stored;
 use crate::writer::{Domain, Expected, Request};
 
 /// The shop, as one topic's writers see it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Shop {
     topic: Topic,
     codec: Arc<Codec>,
@@ -28,7 +29,7 @@ impl Shop {
 }
 
 /// Names an aggregate of the shop.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Key {
     /// An order.
     Order(Uuid),
@@ -170,6 +171,10 @@ fn rejected(request: &Request<Command>, refusal: &Refusal) -> Event {
         Command::Order(_) => Event::Order(OrderEvent::CommandRejected(rejected)),
         Command::Stock(_) => Event::Stock(StockEvent::CommandRejected(rejected)),
     }
+}
+
+impl Stored for Shop {
+    const STORAGE_VERSION: u32 = State::STORAGE_VERSION;
 }
 
 impl Domain for Shop {

@@ -84,7 +84,7 @@ impl Reservation {
 }
 
 /// What never changes about an order. Shared by all clones of its state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
     /// The event that placed it.
     pub event_id: Uuid,
@@ -101,7 +101,7 @@ pub struct Placed {
 }
 
 /// An order's payment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
     /// Always the order's total.
     pub amount_minor: i64,
@@ -126,7 +126,9 @@ pub struct Line<'a> {
 ///
 /// The order as it was placed is shared and a line's reservation is one byte, so that a clone costs next to nothing
 /// even with a thousand lines. The two counters answer "is there anything to do?" without looking at a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Serialized, it is what writers store: see [`crate::State::STORAGE_VERSION`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// How many events made it.
     pub sequence: u64,

@@ -1,12 +1,13 @@
 //! The two functions that the engine knows, over all kinds of aggregates.
 
 use schemas::{Event, OrderEvent, StockEvent};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Command, Context, Order, Refusal, Stock, order, stock};
 
 /// The folded state of one aggregate. A clone is cheap, whatever the aggregate holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// An order.
     Order(Order),
@@ -15,6 +16,11 @@ pub enum State {
 }
 
 impl State {
+    /// Which layout a serialized state has, and what it means. Stored states are a copy of what the log says, so a new
+    /// number needs no migration: whoever finds another one throws its copy away. Raise it with every change to a field of a
+    /// state, and with every change to what [`evolve`] makes of an event.
+    pub const STORAGE_VERSION: u32 = 1;
+
     /// How many events made it.
     pub const fn sequence(&self) -> u64 {
         match self {

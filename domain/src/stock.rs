@@ -10,10 +10,12 @@
 
 mod decide;
 mod evolve;
+mod stored;
 #[cfg(test)]
 mod tests;
 
 use rpds::HashTrieMapSync;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub(crate) use decide::decide;
@@ -25,7 +27,9 @@ pub type ReservationKey = (Uuid, i32);
 /// The folded state of the stock of a SKU.
 ///
 /// The open reservations are in a persistent map, so that a clone of a hot SKU with 100,000 of them costs nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Serialized, it is what writers store: see [`crate::State::STORAGE_VERSION`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stock {
     /// How many events made it.
     pub sequence: u64,
@@ -34,6 +38,7 @@ pub struct Stock {
     /// What of it is promised to orders.
     pub reserved: i64,
     /// The open reservations and their quantities; their sum is `reserved`.
+    #[serde(with = "stored")]
     pub reservations: HashTrieMapSync<ReservationKey, i64>,
 }
 

@@ -2,10 +2,10 @@
 //!
 //! No chain and no positions here: what is on the board is about now, and nothing is decided by it that the chain does not check.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -112,19 +112,29 @@ pub enum Bulletin {
     CaughtUp,
 }
 
+/// The end of the board is no error.
+struct EndIsNoError;
+
+impl ClientContext for EndIsNoError {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(%error, reason, "cluster.reader.error");
+        }
+    }
+}
+
+impl ConsumerContext for EndIsNoError {}
+
 /// Reads the board: what is up, then what is put up.
 pub struct BulletinReader {
-    consumer: BaseConsumer,
-    topic: String,
-    /// Whether Kafka has told where the board ends, so that it is read.
-    assigned: bool,
+    consumer: BaseConsumer<EndIsNoError>,
     caught_up: bool,
 }
 
 impl BulletinReader {
-    /// A reader. Kafka need not be there yet.
+    /// A reader. Kafka need not be there yet, but a client that is made before Kafka is there may take a minute to find it.
     pub fn new(config: &LogConfig) -> Result<Self, LogError> {
-        let consumer = config
+        let consumer: BaseConsumer<EndIsNoError> = config
             .client("cluster-reader")
             // Not used, but the client insists on one.
             .set("group.id", format!("{}.cluster-reader", config.prefix))
@@ -136,11 +146,13 @@ impl BulletinReader {
             .set("fetch.wait.max.ms", "100")
             .set("fetch.error.backoff.ms", "50")
             .set("queued.max.messages.kbytes", "4096")
-            .create()?;
+            .create_with_context(EndIsNoError)?;
+        // From the end backwards, as the consumer finds out for itself: to ask for watermarks would be to wait for Kafka.
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&topic(config), 0, Offset::OffsetTail(LOOK_BACK_RECORDS))?;
+        consumer.assign(&list)?;
         Ok(Self {
             consumer,
-            topic: topic(config),
-            assigned: false,
             caught_up: false,
         })
     }
@@ -150,13 +162,7 @@ impl BulletinReader {
     /// # Errors
     /// All are transient: try again after a moment.
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Bulletin>, LogError> {
-        let deadline = Instant::now() + timeout;
-        if !self.assigned {
-            self.assign(timeout)?;
-            self.assigned = true;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.consumer.poll(left) {
+        match self.consumer.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => Ok(message.key().map(|key| Bulletin::Entry {
                 key: key.to_vec(),
@@ -167,19 +173,7 @@ impl BulletinReader {
                 self.caught_up = true;
                 Ok(first.then_some(Bulletin::CaughtUp))
             }
-            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OffsetOutOfRange))) => {
-                self.assigned = false;
-                Ok(None)
-            }
             Some(Err(error)) => Err(error.into()),
         }
-    }
-
-    fn assign(&self, timeout: Duration) -> Result<(), LogError> {
-        let (low, high) = self.consumer.fetch_watermarks(&self.topic, 0, timeout)?;
-        let mut list = TopicPartitionList::with_capacity(1);
-        let from = Offset::Offset(low.max(high - LOOK_BACK_RECORDS));
-        list.add_partition_offset(&self.topic, 0, from)?;
-        Ok(self.consumer.assign(&list)?)
     }
 }

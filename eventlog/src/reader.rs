@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
+use rustc_hash::FxHashMap;
 use schemas::Topic;
 
 use crate::config::LogConfig;
@@ -115,6 +116,44 @@ impl LogReader {
         Ok(self
             .consumer
             .fetch_watermarks(self.name(partition.topic), partition.partition, timeout)?)
+    }
+
+    /// The records at one offset of each partition; those that are there. Replaces what is assigned.
+    pub fn fetch_each(
+        &mut self,
+        wanted: &[(TopicPartition, i64)],
+        timeout: Duration,
+    ) -> Result<FxHashMap<TopicPartition, LogRecord>, LogError> {
+        let deadline = Instant::now() + timeout;
+        let mut missing = FxHashMap::default();
+        for (partition, offset) in wanted {
+            let (low, high) = self.watermarks(*partition, timeout)?;
+            if (low..high).contains(offset) {
+                missing.insert(*partition, *offset);
+            }
+        }
+        let there: Vec<_> = missing
+            .iter()
+            .map(|(partition, offset)| (*partition, *offset))
+            .collect();
+        self.assign(&there)?;
+        let mut found = FxHashMap::default();
+        while !missing.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(LogError::Kafka(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::OperationTimedOut,
+                )));
+            }
+            // The first record of each is at the offset, or behind it where there is none.
+            if let Some((partition, record)) = self.poll(left)?
+                && let Some(offset) = missing.remove(&partition)
+                && record.offset == offset
+            {
+                found.insert(partition, record);
+            }
+        }
+        Ok(found)
     }
 
     /// The one record at an offset, or none where the log has none there. Replaces what is assigned.

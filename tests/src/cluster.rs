@@ -12,7 +12,7 @@ use crate::{Pipeline, eventually};
 /// Slots that members divide among them: so many that each of three owns some.
 pub const SLOTS: usize = 64;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One more member, which holds nothing yet. Kafka need not be there.
 pub async fn join(pipeline: &Pipeline, name: &str) -> Cluster {

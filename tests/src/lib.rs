@@ -13,7 +13,7 @@ mod log;
 mod pipeline;
 
 pub use client::{Answer, Client, key, order, send, try_send};
-pub use components::{Components, components, flush_redis};
+pub use components::{Components, components, flush_redis, root};
 pub use eventually::eventually;
 pub use load::{Load, Outcome, settle_and_compare, stocked};
 pub use log::{Produced, codec, effective, partition, produce, produce_plain, read_plain};

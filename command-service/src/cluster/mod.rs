@@ -103,7 +103,8 @@ impl Cluster {
     /// Kafka, nor for anybody: until another member is heard and answers, every slot is [`Route::Here`].
     ///
     /// # Errors
-    /// Where there is no port, thread or Kafka client to be had. That Kafka is not there is no error.
+    /// Where there is no port, thread or Kafka client to be had. That Kafka is not there is no error, but its client may then take
+    /// a minute to find it: start where it has been asked for the number of partitions.
     pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
         let writer = BulletinWriter::new(&config.log)?;
         let reader = BulletinReader::new(&config.log)?;

@@ -1,7 +1,7 @@
 //! The way in: a command goes to the writer of its partition, and its answer comes back.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::EngineConfig;
 use super::admission::{Admission, Seat};
+use super::checkpoints::SharedStore;
 use super::messages::{Decision, ErrandStep, Input, NotAnswered, Role, Standing, Submission};
 use super::slots::{partition_for, slot_count, slot_of};
 use crate::metrics;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub ready: Vec<AtomicBool>,
     /// What each writer has folded, in the order of slots.
     pub folded: Vec<AtomicI64>,
+    /// The checkpoints of each writer, once they are open.
+    pub stores: OnceLock<Vec<Option<SharedStore>>>,
     /// Whether that is what was the log's end not long ago.
     pub current: Vec<AtomicBool>,
     /// The next accepted command of each partition that the writers have not taken in; -1 where they take none.
@@ -92,6 +95,7 @@ impl Shared {
             admission: Arc::new(Admission::new(config.admission)),
             ready: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             folded: (0..slots).map(|_| AtomicI64::new(0)).collect(),
+            stores: OnceLock::new(),
             backlog: AtomicUsize::new(0),
             current: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             sources: (0..config.partitions).map(|_| AtomicI64::new(-1)).collect(),
@@ -229,6 +233,18 @@ impl Handle {
             metrics::shed();
             NotAnswered::Overloaded
         })
+    }
+
+    /// A partition's checkpoints, to be read by a peer; none where there are none, or none yet.
+    pub fn store(&self, partition: TopicPartition) -> Option<SharedStore> {
+        let slot = slot_of(partition, self.shared.partitions);
+        self.shared.stores.get()?.get(slot)?.clone()
+    }
+
+    /// Ends the writers' thread, once their last checkpoints are on disk. Nothing is answered any more.
+    pub fn stop(&self) {
+        // It may have ended.
+        let _ = self.inputs.send(Input::Stop);
     }
 
     async fn ask<T>(

@@ -1,11 +1,14 @@
 //! What travels between the engine's parts: inputs of the writers' thread, reads that it asks for, and what clients are told.
 
+use std::sync::Arc;
+
 use domain::Command;
 use eventlog::{LogRecord, PlainRecord, Report, TopicPartition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::checkpoints::Saved;
 use super::process_manager::Half;
 use crate::shop::Answer;
 use crate::writer::{Request, Upto};
@@ -34,10 +37,14 @@ pub(super) enum Input {
     Accepted(Vec<PlainRecord>),
     /// What this instance is to each partition from now on, in the order of slots.
     Roles(Vec<Role>),
+    /// The thread is to end.
+    Stop,
     /// A delivery report.
     Report(Report),
     /// Records for a writer that asked for them.
     Read(Batch),
+    /// What became of a checkpoint.
+    Saved(Saved),
 }
 
 /// What an instance is to a partition.
@@ -77,6 +84,8 @@ pub(super) struct Batch {
     pub generation: u64,
     pub records: Vec<LogRecord>,
     pub end: ReadEnd,
+    /// As many of them are shared as batches are on their way.
+    pub _queued: Arc<()>,
 }
 
 /// How a batch ends.

@@ -2,11 +2,13 @@
 //!
 //! One thread runs the writers of all partitions ([`thread`]); two read the log for them ([`reading`]); the producer has a
 //! thread of its own for delivery reports, and accepted commands are read by another ([`accepted`]). The process manager lives
-//! on the writers' thread ([`process_manager`]), as what it does is derived from their state.
+//! on the writers' thread ([`process_manager`]), as what it does is derived from their state. Checkpoints are written by
+//! another thread ([`checkpoints`]).
 
 mod accepted;
 mod admission;
 mod caller;
+mod checkpoints;
 mod handle;
 mod messages;
 mod process_manager;
@@ -23,6 +25,7 @@ use schemas::Codec;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 pub use admission::AdmissionLimits;
+pub use checkpoints::{CheckpointConfig, SharedStore};
 pub use handle::Handle;
 pub use messages::{Answered, Decision, Errand, ErrandStep, NotAnswered, Role, Standing, Submission};
 pub use slots::slot_count;
@@ -49,6 +52,8 @@ pub struct EngineConfig {
     pub append_timeout_ms: u64,
     /// Bounds of what is let in.
     pub admission: AdmissionLimits,
+    /// Checkpoints on disk; none: the log is folded from its beginning at every start, and all state is in memory.
+    pub checkpoints: Option<CheckpointConfig>,
 }
 
 impl EngineConfig {
@@ -71,6 +76,7 @@ impl EngineConfig {
                 clients_max: 4_096,
                 bytes_max: 64 * 1024 * 1024,
             },
+            checkpoints: None,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! There are two of it: one for reads that end, which writers wait for, and one that follows other instances' writers.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use eventlog::{LogConfig, LogError, LogReader, LogRecord, TopicPartition};
@@ -16,6 +17,15 @@ const BATCH_RECORDS: usize = 512;
 
 /// How long the broker may take to say where the log ends.
 const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Batches that the writers have not folded yet, at most: what is read faster than it is folded would pile up.
+const QUEUED_MAX: usize = 64;
+
+/// Pause while there are so many.
+const QUEUED_PAUSE: Duration = Duration::from_millis(1);
+
+/// How often progress is told, at most.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -65,6 +75,8 @@ fn spawn(
         pause,
         active: FxHashMap::default(),
         assigned: false,
+        queued: Arc::new(()),
+        progress: Progress::new(),
     };
     std::thread::Builder::new()
         .name(name.to_owned())
@@ -80,6 +92,50 @@ struct Reading {
     active: FxHashMap<TopicPartition, Active>,
     /// Whether the consumer reads what is active, and nothing else.
     assigned: bool,
+    /// Shared with every batch that the writers have not folded yet.
+    queued: Arc<()>,
+    progress: Progress,
+}
+
+/// How far the reads have come that are under way, and when that was last told.
+struct Progress {
+    told: Instant,
+    /// Records that are read since.
+    since: u64,
+    done: i64,
+    total: i64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            told: Instant::now(),
+            since: 0,
+            done: 0,
+            total: 0,
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "for people"
+    )]
+    fn tell(&mut self) {
+        let elapsed = self.told.elapsed();
+        if elapsed < TELL_EVERY || self.since == 0 {
+            return;
+        }
+        tracing::info!(
+            percent = self.done * 100 / self.total.max(1),
+            records_left = self.total - self.done,
+            records_per_second = (self.since as f64 / elapsed.as_secs_f64()) as u64,
+            "writer.log.folding"
+        );
+        self.told = Instant::now();
+        self.since = 0;
+    }
 }
 
 impl Reading {
@@ -87,6 +143,7 @@ impl Reading {
         loop {
             if self.active.is_empty() {
                 self.rest();
+                self.progress = Progress::new();
                 let Ok(order) = inbox.recv() else { return };
                 self.obey(order);
             }
@@ -155,6 +212,13 @@ impl Reading {
             self.reader.assign(&assignment)?;
             self.assigned = true;
         }
+        if self.active.values().any(|read| !read.reached) {
+            self.progress.tell();
+        }
+        if Arc::strong_count(&self.queued) > QUEUED_MAX {
+            std::thread::sleep(QUEUED_PAUSE);
+            return Ok(());
+        }
         let mut timeout = Duration::from_millis(20);
         let mut taken = 0;
         while taken < BATCH_RECORDS {
@@ -169,7 +233,7 @@ impl Reading {
             std::thread::sleep(self.pause);
         }
         for read in self.active.values_mut().filter(|read| !read.records.is_empty()) {
-            send(&self.inputs, read, ReadEnd::More);
+            send(&self.inputs, &self.queued, read, ReadEnd::More);
         }
         Ok(())
     }
@@ -183,11 +247,12 @@ impl Reading {
             }
             let (_, high) = self.reader.watermarks(*partition, WATERMARK_TIMEOUT)?;
             read.until = Some(high);
+            self.progress.total += (high - read.next).max(0);
             if high < read.next {
-                send(&self.inputs, read, ReadEnd::Truncated);
+                send(&self.inputs, &self.queued, read, ReadEnd::Truncated);
                 done.push(*partition);
             } else if high == read.next {
-                send(&self.inputs, read, ReadEnd::Reached);
+                send(&self.inputs, &self.queued, read, ReadEnd::Reached);
                 read.reached = true;
                 if read.job.upto != Upto::Ever {
                     done.push(*partition);
@@ -208,10 +273,12 @@ impl Reading {
         if record.offset < read.next {
             return;
         }
+        self.progress.done += record.offset + 1 - read.next;
+        self.progress.since += 1;
         read.next = record.offset + 1;
         read.records.push(record);
         if !read.reached && read.until.is_some_and(|until| read.next >= until) {
-            send(&self.inputs, read, ReadEnd::Reached);
+            send(&self.inputs, &self.queued, read, ReadEnd::Reached);
             read.reached = true;
             if read.job.upto != Upto::Ever {
                 self.active.remove(&partition);
@@ -221,13 +288,14 @@ impl Reading {
     }
 }
 
-fn send(inputs: &Sender<Input>, read: &mut Active, end: ReadEnd) {
+fn send(inputs: &Sender<Input>, queued: &Arc<()>, read: &mut Active, end: ReadEnd) {
     let Job { slot, generation, .. } = read.job;
     let batch = Batch {
         slot,
         generation,
         records: std::mem::take(&mut read.records),
         end,
+        _queued: Arc::clone(queued),
     };
     // A closed inbox means that the writers are gone, and so is whoever sends jobs.
     let _ = inputs.send(Input::Read(batch));

@@ -13,6 +13,9 @@ use crate::writer::{Core, Fold, Limits};
 /// How often void records of a partition are logged at most.
 const LOG_VOIDS: Duration = Duration::from_mins(1);
 
+/// After that long without commands, it is looked now and then whether somebody else wrote.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// After so many commands of another topic, the partition's log says how far the commands topic is done with.
 const SKIPPED_MAX: u32 = 1_000;
 
@@ -27,6 +30,8 @@ pub(super) struct Slot {
     pub following: bool,
     /// The next accepted command to carry out; none while that is another instance's affair.
     pub next_source: Option<i64>,
+    /// Since when nobody waits for anything.
+    quiet_since: Instant,
     /// Accepted commands since the last of its own that were for another topic.
     skipped: u32,
     /// Void records since the last log line, and when that was.
@@ -43,6 +48,7 @@ impl Slot {
             generation: 0,
             following: false,
             next_source: None,
+            quiet_since: Instant::now(),
             skipped: 0,
             voids: 0,
             voids_logged: None,
@@ -51,12 +57,6 @@ impl Slot {
 
     pub fn is_owned(&self) -> bool {
         self.role == Some(Role::Owner)
-    }
-
-    /// Gives up everything that it knows.
-    pub fn forget(&mut self, shop: Shop, limits: Limits) {
-        self.core = resting(shop, limits);
-        self.generation += 1;
     }
 
     /// Where the accepted commands are to be read from, now that it decides commands; none where that is known already or
@@ -100,6 +100,14 @@ impl Slot {
             }
             _ => false,
         }
+    }
+
+    /// Whether nobody has waited for anything for a while; to be asked often.
+    pub fn is_quiet(&mut self) -> bool {
+        if self.core.backlog() > 0 {
+            self.quiet_since = Instant::now();
+        }
+        self.quiet_since.elapsed() >= QUIET
     }
 
     /// Counts a void record, and says so now and then.

@@ -20,6 +20,7 @@ use super::EngineConfig;
 use super::accepted::{self, Accepted, Appended};
 use super::admission::Gauge;
 use super::caller::Caller;
+use super::checkpoints::{Checkpoints, Saved};
 use super::handle::Shared;
 use super::messages::{
     Answered, Batch, Decision, Errand, ErrandStep, Input, Job, NotAnswered, Order, ReadEnd, Role, Standing,
@@ -31,7 +32,7 @@ use super::slots::{partition_at, partition_for, slot_count, slot_of};
 use crate::clock::Clock;
 use crate::metrics;
 use crate::shop::{Answer, Key, Shop};
-use crate::writer::{Kept, Output, Request, Upto};
+use crate::writer::{Core, Fold, Kept, Output, Request, Upto};
 
 /// Inputs that are handled before outputs of the process manager and the clock get their turn.
 const INPUTS_AT_ONCE: usize = 256;
@@ -53,6 +54,9 @@ pub(super) struct Writers {
     appender: Appender<Input>,
     manager: ProcessManager,
     accepted: Accepted,
+    checkpoints: Checkpoints,
+    /// Batches of writers whose checkpoints are behind.
+    held: VecDeque<Batch>,
     /// Commands of the process manager that are to be submitted.
     steps: VecDeque<(Uuid, Half)>,
     clock: Clock,
@@ -61,6 +65,9 @@ pub(super) struct Writers {
     steps_retried: Instant,
     /// Whether other accepted commands are to be read than before.
     sources_changed: bool,
+    /// The partition that was looked at last.
+    looked: usize,
+    stopping: bool,
 }
 
 /// Delivery reports carry the writer's number above this bit, its own ticket below.
@@ -86,6 +93,8 @@ impl Writers {
             .collect();
         let gauge = Gauge::new(Arc::clone(&shared.admission));
         let manager = ProcessManager::new(config.log_id, config.payment_window_micros);
+        let partitions = (0..slot_count(config.partitions)).map(|slot| partition_at(slot, config.partitions));
+        let checkpoints = Checkpoints::new(config.checkpoints.clone(), partitions, inputs.clone());
         let now = Instant::now();
         Ok(Self {
             config,
@@ -98,17 +107,46 @@ impl Writers {
             appender,
             manager,
             accepted,
+            checkpoints,
+            held: VecDeque::new(),
             steps: VecDeque::new(),
             clock: Clock::new(),
             gauge,
             started: now,
             steps_retried: now,
             sources_changed: false,
+            looked: 0,
+            stopping: false,
         })
     }
 
     /// Runs until nobody can send inputs any more but the thread's own parts.
     pub fn run(mut self, inbox: &Receiver<Input>) {
+        self.restore();
+        self.work(inbox);
+        self.checkpoints
+            .finish(self.slots.iter_mut().map(|slot| &mut slot.core), inbox);
+    }
+
+    /// Starts from the checkpoints that there are.
+    fn restore(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        // The handles are the only ones beside ourselves and this function that hold it.
+        let is_over = || Arc::strong_count(&shared) == 2;
+        let (restored, stores) = self
+            .checkpoints
+            .open(&self.config.log, self.config.log_id, is_over);
+        for (slot, restored) in self.slots.iter_mut().zip(restored) {
+            if let Some(restored) = restored {
+                let shop = Shop::new(slot.partition.topic, Arc::clone(&self.codec), self.config.log_id);
+                slot.core = Core::resting(shop, self.config.limits, Fold::restored(restored));
+            }
+        }
+        // Nobody else sets it.
+        let _ = self.shared.stores.set(stores);
+    }
+
+    fn work(&mut self, inbox: &Receiver<Input>) {
         let mut ticked = Instant::now();
         loop {
             match inbox.recv_timeout(TICK) {
@@ -125,7 +163,7 @@ impl Writers {
                 self.tick();
             }
             // The handles are the only ones beside ourselves that hold the shared part.
-            if Arc::strong_count(&self.shared) == 1 {
+            if self.stopping || Arc::strong_count(&self.shared) == 1 {
                 return;
             }
         }
@@ -161,7 +199,32 @@ impl Writers {
             }
             Input::Roles(roles) => self.change_roles(&roles),
             Input::Report(Report { ticket, outcome }) => self.report(ticket, outcome),
-            Input::Read(batch) => self.read(&batch),
+            Input::Read(batch) => self.read_or_hold(batch),
+            Input::Saved(saved) => self.saved(saved),
+            Input::Stop => self.stopping = true,
+        }
+    }
+
+    /// Folds what was read, unless its writer is to wait for its checkpoint.
+    fn read_or_hold(&mut self, batch: Batch) {
+        let slot = batch.slot;
+        if self.held.iter().any(|held| held.slot == slot)
+            || self.checkpoints.is_behind(slot, &self.slots[slot].core)
+        {
+            self.held.push_back(batch);
+            return;
+        }
+        self.read(&batch);
+        let core = &mut self.slots[slot].core;
+        self.checkpoints.look(slot, core);
+        self.checkpoints.evict(core);
+    }
+
+    fn saved(&mut self, saved: Saved) {
+        let slot = saved.slot;
+        self.checkpoints.saved(saved, &mut self.slots[slot].core);
+        for batch in std::mem::take(&mut self.held) {
+            self.read_or_hold(batch);
         }
     }
 
@@ -226,11 +289,11 @@ impl Writers {
         }
     }
 
-    fn look_up(&self, id: Uuid) -> Option<Standing> {
-        let answered = self.slots.iter().find_map(|slot| {
-            let kept = slot.core.fold().kept(id)?;
+    fn look_up(&mut self, id: Uuid) -> Option<Standing> {
+        let answered = self.slots.iter_mut().find_map(|slot| {
+            let kept = slot.core.kept(id)?;
             Some(Answered {
-                answer: kept.answer.clone(),
+                answer: kept.answer,
                 partition: slot.partition,
                 next_offset: kept.next_offset,
                 replayed: true,
@@ -376,10 +439,7 @@ impl Writers {
                 Some(Role::Standby) if !slot.core.is_following() => {
                     slot.core.follow();
                 }
-                Some(Role::Idle) if slot.core.fold().next_offset() > 0 && slot.core.backlog() == 0 => {
-                    let shop = Shop::new(slot.partition.topic, Arc::clone(&self.codec), self.config.log_id);
-                    slot.forget(shop, self.config.limits);
-                }
+                Some(Role::Idle) => slot.core.rest(),
                 _ => continue,
             }
             self.carry_out(number);
@@ -413,8 +473,12 @@ impl Writers {
         for slot in 0..self.slots.len() {
             self.slots[slot].core.tick(now_ms);
             self.carry_out(slot);
+            let core = &mut self.slots[slot].core;
+            self.checkpoints.look(slot, core);
+            self.checkpoints.evict(core);
         }
         self.follow();
+        self.look();
         self.close_due();
         if std::mem::take(&mut self.sources_changed) {
             self.read_sources();
@@ -435,7 +499,23 @@ impl Writers {
         self.gauge.steps(self.manager.len());
         self.gauge.tick();
         self.shared.backlog.store(backlog, Ordering::Relaxed);
+        self.checkpoints.record(self.slots.iter().map(|slot| &slot.core));
         metrics::record_backlog(backlog, self.manager.len(), self.shared.admission.work_max());
+    }
+
+    /// Looks at one partition after the other that is this instance's own and quiet, one with each tick.
+    fn look(&mut self) {
+        let quiet: Vec<bool> = self
+            .slots
+            .iter_mut()
+            .map(|slot| slot.is_quiet() && slot.is_owned())
+            .collect();
+        let turns = (1..=quiet.len()).map(|step| (self.looked + step) % quiet.len());
+        if let Some(number) = turns.into_iter().find(|number| quiet[*number]) {
+            self.looked = number;
+            self.slots[number].core.look();
+            self.carry_out(number);
+        }
     }
 
     /// Closes orders whose deadline has come.
@@ -446,10 +526,9 @@ impl Writers {
                 order_partition(order_id, self.config.partitions),
                 self.config.partitions,
             );
-            let Slot { core, .. } = &self.slots[slot];
+            let core = &mut self.slots[slot].core;
             let order = core
-                .fold()
-                .state(&Key::Order(order_id))
+                .look_up(&Key::Order(order_id))
                 .and_then(|state| state.as_order());
             if let Some(id) = order.and_then(|order| self.manager.close(order_id, order)) {
                 self.steps.push_back((id, Half::Closing));
@@ -504,6 +583,13 @@ impl Writers {
                 Output::Unsettled { in_flight, doubt } => {
                     metrics::unsettled(doubt);
                     tracing::debug!(partition = ?self.slots[slot].partition, in_flight, doubt, "writer.flights.unsettled");
+                }
+                Output::StateLost { reason } => {
+                    metrics::checkpoint_discarded("read");
+                    tracing::error!(
+                        partition = ?self.slots[slot].partition, reason,
+                        "writer.checkpoint.lost: the stored state cannot be read; folding the log from its beginning"
+                    );
                 }
                 Output::Stopped { offset, reason } => {
                     metrics::stopped();
@@ -649,16 +735,17 @@ impl Writers {
     }
 
     fn changed(&mut self, slot: usize, key: &Key, traceparent: Option<&Arc<str>>) {
-        let slot = &self.slots[slot];
+        let slot = &mut self.slots[slot];
         let Key::Order(order_id) = key else { return };
         if !slot.is_owned() {
             return;
         }
-        let fold = slot.core.fold();
-        let Some(order) = fold.state(key).and_then(|state| state.as_order()) else {
+        let causes: Positions = [(slot.partition, slot.core.fold().next_offset())]
+            .into_iter()
+            .collect();
+        let Some(order) = slot.core.look_up(key).and_then(|state| state.as_order()) else {
             return;
         };
-        let causes: Positions = [(slot.partition, fold.next_offset())].into_iter().collect();
         let begun = self.manager.begin(*order_id, order, &causes, traceparent);
         self.steps.extend(begun.into_iter().map(|id| (id, Half::Asking)));
     }

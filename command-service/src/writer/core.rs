@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use eventlog::bugs::Bug;
 use eventlog::{Checkpoint, Link, LogRecord, Outcome, Verdict};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::Timestamp;
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use super::domain::{Domain, Request};
 use super::flight::Flights;
 use super::fold::{Effective, Fold};
 use super::output::{Limits, Output, Upto};
+use super::remembered::Kept;
 
 #[derive(Clone, Hash)]
 pub(super) enum Phase {
@@ -28,6 +29,8 @@ pub(super) enum Phase {
     Writing,
     /// Something unexpected was reported: waits for all reports, then reads.
     Settling,
+    /// What was folded is gone: waits for all reports, then reads from the beginning.
+    Lost,
     /// An effective record cannot be folded.
     Stopped,
     /// Knows what it knows, reads nothing and takes nothing.
@@ -55,14 +58,16 @@ pub struct Core<D: Domain, C> {
     pub(super) barrier_from_ms: u64,
     /// Records that may be in flight: halved when somebody else wrote in between, so that two writers waste little.
     pub(super) window: usize,
-    /// Aggregates that changed while reading.
-    pub(super) changed: Vec<D::Key>,
+    /// Aggregates that changed while reading, and for which the process manager has something to do.
+    pub(super) changed: FxHashSet<D::Key>,
     /// Whether nobody was told yet which aggregates have work: all of them are announced once the history is folded.
     pub(super) untold: bool,
-    /// While it follows: whether it came to the log's end once.
+    /// Whether it came to the log's end once, and has known all but the newest since.
     pub(super) current: bool,
     /// The commands topic is done with up to there, though no record of a command says so.
     pub(super) passed: Option<u64>,
+    /// Of the next delta.
+    pub(super) delta_number: u64,
     pub(super) now_ms: u64,
     pub(super) out: VecDeque<Output<D, C>>,
 }
@@ -95,10 +100,11 @@ impl<D: Domain, C> Core<D, C> {
             unproven_at: Timestamp(0),
             barrier_from_ms: 0,
             window: limits.in_flight_max,
-            changed: Vec::new(),
+            changed: FxHashSet::default(),
             untold: true,
             current: false,
             passed: None,
+            delta_number: 0,
             now_ms: 0,
             out: VecDeque::new(),
         }
@@ -108,7 +114,10 @@ impl<D: Domain, C> Core<D, C> {
     /// does so at once: should somebody else have written in between, its first record is void and it reads on.
     pub fn lead(&mut self) {
         match self.phase {
-            Phase::Resting => self.read(Upto::End),
+            Phase::Resting => {
+                self.untold = true;
+                self.read(Upto::End);
+            }
             Phase::Reading(Upto::Ever) if self.current => {
                 self.untold = true;
                 self.finish_reading();
@@ -117,7 +126,7 @@ impl<D: Domain, C> Core<D, C> {
                 self.untold = true;
                 self.read(Upto::End);
             }
-            Phase::Reading(_) => self.untold = true,
+            Phase::Reading(_) | Phase::Lost => self.untold = true,
             Phase::Writing | Phase::Settling => {
                 self.untold = true;
                 if matches!(self.phase, Phase::Writing) {
@@ -135,7 +144,6 @@ impl<D: Domain, C> Core<D, C> {
         match self.phase {
             Phase::Reading(Upto::Ever) => true,
             Phase::Resting | Phase::Writing if idle => {
-                self.current = false;
                 self.read(Upto::Ever);
                 true
             }
@@ -143,9 +151,29 @@ impl<D: Domain, C> Core<D, C> {
         }
     }
 
+    /// Gives up reading and deciding, and keeps what it knows. Only while nobody waits for anything: nothing is done where
+    /// somebody does.
+    pub fn rest(&mut self) {
+        if self.follow() {
+            self.phase = Phase::Resting;
+            self.current = false;
+            self.untold = true;
+            // The read that following begins with is not wanted.
+            self.out.retain(|output| !matches!(output, Output::Read { .. }));
+        }
+    }
+
+    /// Looks whether somebody else wrote since it wrote itself: a record of another writer, or of one that is dead, may land long
+    /// after it was sent, and whoever writes nothing would not notice. Only while nobody waits for anything.
+    pub fn look(&mut self) {
+        if matches!(self.phase, Phase::Writing) && self.backlog() == 0 && self.unproven.is_empty() {
+            self.read(Upto::End);
+        }
+    }
+
     /// Whether the history is folded up to what was the log's end not long ago.
     pub fn is_current(&self) -> bool {
-        self.is_writing() || (matches!(self.phase, Phase::Reading(Upto::Ever)) && self.current)
+        self.is_writing() || (matches!(self.phase, Phase::Reading(_)) && self.current)
     }
 
     /// Whether it folds what somebody else writes.
@@ -154,13 +182,26 @@ impl<D: Domain, C> Core<D, C> {
     }
 
     /// Whether a command is answered already, or under way.
-    pub fn knows(&self, request: &Request<D::Command>) -> bool {
-        self.fold.kept(request.id).is_some()
-            || self.is_pending(request.id)
-            || self
-                .fold
-                .state(&self.domain.target(&request.command))
-                .is_some_and(|state| self.domain.replay(state, request).is_some())
+    pub fn knows(&mut self, request: &Request<D::Command>) -> bool {
+        if self.is_pending(request.id) || self.kept(request.id).is_some() {
+            return true;
+        }
+        let key = self.domain.target(&request.command);
+        let warm = self.fold.warm(&key);
+        if let Err(error) = warm {
+            self.lose(&error);
+            return false;
+        }
+        let state = self.fold.state(&key);
+        state.is_some_and(|state| self.domain.replay(state, request).is_some())
+    }
+
+    /// What is kept of an answered command, wherever it is.
+    pub fn kept(&mut self, id: Uuid) -> Option<Kept<D::Answer>> {
+        self.fold.kept(id).unwrap_or_else(|error| {
+            self.lose(&error);
+            None
+        })
     }
 
     /// Whether somebody waits for the answer to a command.
@@ -198,11 +239,11 @@ impl<D: Domain, C> Core<D, C> {
 
     /// A command came in.
     pub fn submit(&mut self, request: Request<D::Command>, caller: C) {
-        if let Some(kept) = self.fold.kept(request.id) {
+        if let Some(kept) = self.kept(request.id) {
             let output = if kept.fingerprint == request.fingerprint {
                 Output::Answer {
                     caller,
-                    kept: kept.clone(),
+                    kept,
                     replayed: true,
                 }
             } else {
@@ -240,7 +281,7 @@ impl<D: Domain, C> Core<D, C> {
         self.unproven.push(caller);
         self.unproven_at = self.unproven_at.max(at);
         self.stop_following();
-        if Bug::StrongByEndOffset.is_in() && matches!(self.phase, Phase::Writing) && self.flights.len() == 0 {
+        if Bug::StrongByEndOffset.is_in() && matches!(self.phase, Phase::Writing) && self.flights.is_empty() {
             return self.read(Upto::End);
         }
         self.decide_waiting();
@@ -282,24 +323,28 @@ impl<D: Domain, C> Core<D, C> {
                 }
             }
             Verdict::Effective(envelope) => {
-                let folded = self.domain.decode(&record.value).and_then(|event| {
-                    let effective = Effective {
-                        event: &event,
-                        event_id: envelope.event_id,
-                        command_id: if Bug::ForgetAtTakeOver.is_in() {
-                            Uuid::nil()
-                        } else {
-                            envelope.command_id
-                        },
-                        fingerprint: envelope.fingerprint,
-                        source: envelope.source,
-                    };
-                    self.fold.apply(&self.domain, &effective)
-                });
-                match folded {
+                let event = match self.domain.decode(&record.value) {
+                    Ok(event) => event,
+                    Err(poison) => return self.stop(record.offset, poison.to_string()),
+                };
+                if !self.warm_changed_by(&event) {
+                    return;
+                }
+                let effective = Effective {
+                    event: &event,
+                    event_id: envelope.event_id,
+                    command_id: if Bug::ForgetAtTakeOver.is_in() {
+                        Uuid::nil()
+                    } else {
+                        envelope.command_id
+                    },
+                    fingerprint: envelope.fingerprint,
+                    source: envelope.source,
+                };
+                match self.fold.apply(&self.domain, &effective) {
                     // Where all will be told, there is nothing to note; a follower might note for ever.
                     Ok(_) if self.untold || matches!(upto, Upto::Ever) => {}
-                    Ok(changed) => self.changed.extend(changed),
+                    Ok(changed) => self.note_changed(changed),
                     Err(poison) => return self.stop(record.offset, poison.to_string()),
                 }
             }

@@ -47,6 +47,10 @@ impl<D: Domain, C> Core<D, C> {
     /// Decides a command on the state that the ones before it will have left, and sends its record.
     fn decide(&mut self, request: Request<D::Command>) {
         let key = self.domain.target(&request.command);
+        if let Err(error) = self.fold.warm(&key) {
+            self.waiting.push_front(request);
+            return self.lose(&error);
+        }
         let state = self.state_ahead(&key);
         if let Some(answer) = self
             .fold
@@ -126,6 +130,10 @@ impl<D: Domain, C> Core<D, C> {
             record.after, self.tail,
             "a record in flight comes after the one before it"
         );
+        if !self.warm_changed_by(&event) {
+            self.waiting.extend(request);
+            return;
+        }
         let leaves = match self.leaves(&event, record.event_id) {
             Ok(leaves) => leaves,
             Err(poison) => {

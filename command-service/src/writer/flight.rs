@@ -53,6 +53,10 @@ impl<D: Domain, C> Flights<D, C> {
         self.queue.len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub fn front(&self) -> Option<&Flight<D, C>> {
         self.queue.front()
     }

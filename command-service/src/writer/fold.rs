@@ -1,20 +1,38 @@
 //! The effective history of a partition, folded: aggregates, and the commands that were answered.
 
+use std::sync::Arc;
+
 use eventlog::bugs::Bug;
 use eventlog::{Chain, Checkpoint, Link};
-use rustc_hash::FxHashMap;
+use rustc_hash::FxHashSet;
 use uuid::Uuid;
 
+use super::cold::{Changed, Cold, ColdError, Delta, Old, Restored};
 use super::domain::{Domain, Left};
+use super::hot::Hot;
 use super::remembered::{Kept, Remembered};
 
-/// What a partition's effective records have made of it.
+/// Aggregates that one eviction looks at: the writers' thread has other things to do.
+const LOOKS_MAX: usize = 2_000;
+
+/// What a partition's effective records have made of it: in memory what changed since the last snapshot and what was looked
+/// at lately, in the snapshot the rest.
 pub struct Fold<D: Domain> {
     pub(super) chain: Chain,
-    states: FxHashMap<D::Key, D::State>,
+    states: Hot<D::Key, D::State>,
+    /// Aggregates for which the process manager has something to do, wherever they are.
+    open: FxHashSet<D::Key>,
     pub(super) remembered: Remembered<D::Answer>,
     /// The commands topic is carried out up to and including that offset.
     carried_out: Option<u64>,
+    /// The last snapshot; none where nobody keeps any, and all is in memory.
+    cold: Option<Arc<dyn Cold<D>>>,
+    /// It began with the log's beginning, and no snapshot was made of it yet.
+    from_nothing: bool,
+    /// Offset of the last effective record in the last snapshot.
+    stored_offset: i64,
+    /// The delta that is being stored, and its last effective record.
+    storing: Option<(u64, i64)>,
 }
 
 /// An effective record, as far as a fold uses it.
@@ -34,8 +52,10 @@ impl<D: Domain> Clone for Fold<D> {
         Self {
             chain: self.chain.clone(),
             states: self.states.clone(),
+            open: self.open.clone(),
             remembered: self.remembered.clone(),
-            carried_out: self.carried_out,
+            cold: self.cold.clone(),
+            ..*self
         }
     }
 }
@@ -45,9 +65,27 @@ impl<D: Domain> Fold<D> {
     pub fn new(checkpoint: Checkpoint) -> Self {
         Self {
             chain: Chain::from(checkpoint),
-            states: FxHashMap::default(),
+            states: Hot::default(),
+            open: FxHashSet::default(),
             remembered: Remembered::default(),
             carried_out: None,
+            cold: None,
+            from_nothing: true,
+            stored_offset: -1,
+            storing: None,
+        }
+    }
+
+    /// What a snapshot says.
+    pub fn restored(restored: Restored<D>) -> Self {
+        Self {
+            open: restored.open.into_iter().collect(),
+            remembered: Remembered::at(restored.log_time),
+            carried_out: restored.carried_out,
+            cold: Some(restored.cold),
+            from_nothing: false,
+            stored_offset: restored.checkpoint.last_offset,
+            ..Self::new(restored.checkpoint)
         }
     }
 
@@ -59,11 +97,7 @@ impl<D: Domain> Fold<D> {
     /// The fold as a checkpoint keeps it: right behind the last effective record, as the link vouches for nothing after it.
     #[must_use]
     pub fn as_saved(mut self) -> Self {
-        let checkpoint = self.chain.to_save();
-        self.chain = Chain::from(Checkpoint {
-            next_offset: checkpoint.last_offset + 1,
-            ..checkpoint
-        });
+        self.chain = Chain::from(right_behind(self.chain.to_save()));
         self
     }
 
@@ -77,19 +111,110 @@ impl<D: Domain> Fold<D> {
         self.chain.checkpoint().link
     }
 
-    /// An aggregate.
+    /// An aggregate that is in memory: see [`super::Core::look_up`].
     pub fn state(&self, key: &D::Key) -> Option<&D::State> {
         self.states.get(key)
     }
 
-    /// All aggregates.
+    /// All aggregates that are in memory.
     pub fn states(&self) -> impl Iterator<Item = (&D::Key, &D::State)> {
         self.states.iter()
     }
 
+    /// Whether the process manager has something to do for an aggregate.
+    pub(super) fn is_open(&self, key: &D::Key) -> bool {
+        self.open.contains(key)
+    }
+
+    /// Aggregates for which the process manager has something to do, wherever they are.
+    pub fn open(&self) -> impl Iterator<Item = &D::Key> {
+        self.open.iter()
+    }
+
+    /// Takes an aggregate into memory, if there is one. It stays until [`Fold::evict`].
+    pub(super) fn warm(&mut self, key: &D::Key) -> Result<(), ColdError> {
+        if self.states.touch(key) {
+            return Ok(());
+        }
+        let Some(cold) = &self.cold else { return Ok(()) };
+        if let Some(state) = cold.state(key)? {
+            self.states.load(key.clone(), state);
+        }
+        Ok(())
+    }
+
     /// What is kept of an answered command.
-    pub fn kept(&self, id: Uuid) -> Option<&Kept<D::Answer>> {
-        self.remembered.get(id)
+    pub fn kept(&self, id: Uuid) -> Result<Option<Kept<D::Answer>>, ColdError> {
+        if let Some(kept) = self.remembered.get(id) {
+            return Ok(Some(kept.clone()));
+        }
+        let Some(cold) = &self.cold else { return Ok(None) };
+        let old = cold.kept(id)?;
+        Ok(old
+            .filter(|old| !self.remembered.is_forgotten(old.at))
+            .map(|old| old.kept))
+    }
+
+    /// Aggregates and commands that are not in a snapshot and not on their way there.
+    pub fn unstored(&self) -> usize {
+        self.states.changed() + self.remembered.unstored()
+    }
+
+    /// What the next snapshot needs; none while one is being made, or where nothing happened.
+    pub(super) fn delta(&mut self, domain: &D, number: u64) -> Option<Delta<D>> {
+        let saved = self.chain.to_save();
+        if self.storing.is_some() || saved.last_offset == self.stored_offset {
+            return None;
+        }
+        self.storing = Some((number, saved.last_offset));
+        let states = self.states.hand_over(|key, state| Changed {
+            key: key.clone(),
+            state: state.clone(),
+            has_work: domain.has_work(state),
+        });
+        let commands = self.remembered.hand_over().map(|(id, at, kept)| {
+            let kept = kept.clone();
+            (id, Old { at, kept })
+        });
+        let commands = commands.collect();
+        Some(Delta {
+            number,
+            checkpoint: right_behind(saved),
+            log_time: self.remembered.log_time(),
+            carried_out: self.carried_out,
+            from_nothing: self.from_nothing,
+            states,
+            commands,
+        })
+    }
+
+    /// What was handed over is in this snapshot; none: it is not, and will be handed over again.
+    pub(super) fn stored(&mut self, number: u64, cold: Option<Arc<dyn Cold<D>>>) {
+        // An answer for what was thrown away since.
+        let Some((_, last_offset)) = self.storing.take_if(|(storing, _)| *storing == number) else {
+            return;
+        };
+        self.states.stored(cold.is_some());
+        self.remembered.stored(cold.is_some());
+        if cold.is_some() {
+            self.cold = cold;
+            self.from_nothing = false;
+            self.stored_offset = last_offset;
+        }
+    }
+
+    /// Lets go of what the snapshot has and nobody looked at lately, as far as there is more than that in memory.
+    pub(super) fn evict(&mut self, states_max: usize, commands_max: usize) -> usize {
+        if self.cold.is_none() {
+            return 0;
+        }
+        self.remembered.evict(commands_max);
+        self.states.evict(states_max, LOOKS_MAX)
+    }
+
+    /// Aggregates in memory.
+    pub fn hot(&self) -> usize {
+        self.states.len()
     }
 
     /// The last offset of the commands topic whose command, and every one before it, is carried out.
@@ -97,7 +222,8 @@ impl<D: Domain> Fold<D> {
         self.carried_out
     }
 
-    /// Folds an effective record that the chain has just moved over. Returns the aggregate that it changed.
+    /// Folds an effective record that the chain has just moved over and whose aggregate is warm. Returns the aggregate that
+    /// it changed.
     pub(super) fn apply(
         &mut self,
         domain: &D,
@@ -105,7 +231,7 @@ impl<D: Domain> Fold<D> {
     ) -> Result<Option<D::Key>, D::Poison> {
         let leaves = match domain.changes(record.event) {
             Some(key) => {
-                let state = domain.evolve(self.states.remove(&key), record.event, record.event_id)?;
+                let state = domain.evolve(self.states.take(&key), record.event, record.event_id)?;
                 Some((key, state))
             }
             None => None,
@@ -133,8 +259,20 @@ impl<D: Domain> Fold<D> {
                 .insert(record.command_id, kept, domain.occurred_at(record.event));
         }
         leaves.map(|(key, state)| {
-            self.states.insert(key.clone(), state);
+            if domain.has_work(&state) {
+                self.open.insert(key.clone());
+            } else {
+                self.open.remove(&key);
+            }
+            self.states.put(key.clone(), state);
             key
         })
+    }
+}
+
+fn right_behind(saved: Checkpoint) -> Checkpoint {
+    Checkpoint {
+        next_offset: saved.last_offset + 1,
+        ..saved
     }
 }

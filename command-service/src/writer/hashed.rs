@@ -40,7 +40,9 @@ where
         callers.hash(state);
         self.unproven.hash(state);
         (self.unproven_at, self.barrier_from_ms, self.now_ms, self.window).hash(state);
-        self.changed.hash(state);
+        let mut changed: Vec<_> = self.changed.iter().collect();
+        changed.sort();
+        changed.hash(state);
         (self.untold, self.current, self.passed, self.fold.carried_out()).hash(state);
     }
 }

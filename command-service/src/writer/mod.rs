@@ -4,11 +4,13 @@
 //! ([`Core::report`]) and ticks ([`Core::tick`]); outputs are records to append, reads to make and answers to give
 //! ([`Output`]). Threads, Kafka and HTTP are around it: see `engine`.
 //!
-//! - [`fold`]: the effective history of the partition, and the commands that it remembers.
+//! - [`fold`]: the effective history of the partition, and the commands that it remembers; [`cold`] is the part of it that is
+//!   not in memory, and what a start needs. The machine reads it as it reads its memory: what it does follows from its inputs.
 //! - [`core`]: what a writer holds and what comes in; `deciding` is what it decides ahead of the history, chains and sends,
 //!   `settling` what becomes of it, and what to do when something else happened.
 //! - [`domain`]: what the engine asks of a domain.
 
+pub mod cold;
 pub mod core;
 mod deciding;
 pub mod domain;
@@ -16,14 +18,17 @@ mod flight;
 pub mod fold;
 #[cfg(feature = "model-checking")]
 mod hashed;
+mod hot;
 mod output;
 mod remembered;
 mod settling;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
+pub use cold::{Cold, ColdError, Delta, Restored};
 pub use core::Core;
 pub use domain::{Domain, Expected, Request};
 pub use fold::Fold;
 pub use output::{Limits, Output, Upto};
-pub use remembered::Kept;
+pub use remembered::{KEPT_MICROS, Kept};

@@ -94,6 +94,11 @@ pub enum Output<D: Domain, C> {
         /// Whether any of them is in doubt.
         doubt: bool,
     },
+    /// The stored part of the state cannot be read: all that was folded is thrown away, and the log read from its beginning.
+    StateLost {
+        /// Why.
+        reason: String,
+    },
     /// An effective record cannot be folded. The writer takes no more commands.
     Stopped {
         /// Where.

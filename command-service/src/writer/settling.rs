@@ -28,7 +28,7 @@ impl<D: Domain, C> Core<D, C> {
         }
         match self.phase {
             Phase::Writing => self.decide_waiting(),
-            Phase::Settling => self.read_when_reported(),
+            Phase::Settling | Phase::Lost => self.read_when_reported(),
             Phase::Reading(_) | Phase::Stopped | Phase::Resting => {}
         }
     }
@@ -52,7 +52,9 @@ impl<D: Domain, C> Core<D, C> {
         self.proven(sent.proves);
         let Some(request) = sent.request else { return };
         // The answer first: it may end a step of the process manager, which then looks at what the change asks for.
-        self.answer(request.id);
+        if let Some(kept) = self.fold.remembered.get(request.id).cloned() {
+            self.tell(request.id, &kept, false);
+        }
         if let Some(key) = changed {
             self.announce(key, request.traceparent);
         }
@@ -68,42 +70,22 @@ impl<D: Domain, C> Core<D, C> {
         );
     }
 
+    /// Tells which aggregates changed since the last time and have work; all that have, where nobody was told before.
     pub(super) fn announce_changed(&mut self) {
-        for key in self.take_changed() {
+        let changed: Vec<_> = if std::mem::take(&mut self.untold) {
+            self.changed.clear();
+            self.fold.open().cloned().collect()
+        } else {
+            self.changed.drain().collect()
+        };
+        for key in changed {
             self.announce(key, None);
         }
     }
 
-    /// The aggregates that changed since the last call, or all that may have work where nobody was told of them before.
-    fn take_changed(&mut self) -> Vec<D::Key> {
-        if std::mem::take(&mut self.untold) {
-            self.changed.clear();
-            let states = self.fold.states();
-            return states
-                .filter(|(_, state)| self.domain.has_work(state))
-                .map(|(key, _)| key.clone())
-                .collect();
-        }
-        let mut changed = std::mem::take(&mut self.changed);
-        let mut seen = rustc_hash::FxHashSet::default();
-        changed.retain(|key| seen.insert(key.clone()));
-        changed
-    }
-
     fn announce(&mut self, key: D::Key, traceparent: Option<std::sync::Arc<str>>) {
-        if self
-            .fold
-            .state(&key)
-            .is_some_and(|state| self.domain.has_work(state))
-        {
+        if self.fold.is_open(&key) {
             self.out.push_back(Output::Changed { key, traceparent });
-        }
-    }
-
-    /// Answers everybody who waits for a command, if the history holds it.
-    fn answer(&mut self, id: Uuid) {
-        if let Some(kept) = self.fold.kept(id).cloned() {
-            self.tell(id, &kept, false);
         }
     }
 
@@ -138,10 +120,13 @@ impl<D: Domain, C> Core<D, C> {
                 _ => doubt = true,
             }
         }
-        self.out.push_back(Output::Unsettled {
-            in_flight: self.flights.len(),
-            doubt,
-        });
+        // Nothing is in flight where a stored state was lost in peace.
+        if !self.flights.is_empty() {
+            self.out.push_back(Output::Unsettled {
+                in_flight: self.flights.len(),
+                doubt,
+            });
+        }
         match upto {
             Some(offset) if !doubt => self.read(Upto::Offset(offset)),
             _ => self.read(Upto::End),
@@ -150,7 +135,12 @@ impl<D: Domain, C> Core<D, C> {
 
     /// The history is folded. Answers what it holds, appends the rest again.
     pub(super) fn finish_reading(&mut self) {
+        let held = match self.recall() {
+            Ok(held) => held,
+            Err(error) => return self.lose(&error),
+        };
         self.phase = Phase::Writing;
+        self.current = true;
         self.tail = self.fold.link();
         let flights = self.flights.take();
         if !flights.is_empty() {
@@ -172,9 +162,9 @@ impl<D: Domain, C> Core<D, C> {
             let kept = sent
                 .request
                 .as_ref()
-                .and_then(|request| self.fold.kept(request.id).map(|_| request.id));
-            if let Some(id) = kept {
-                self.answer(id);
+                .and_then(|request| Some((request.id, held.get(&request.id)?)));
+            if let Some((id, kept)) = kept {
+                self.tell(id, kept, false);
             } else if sent.record.after == self.tail {
                 self.send(sent.request, sent.record, sent.event);
             } else if Bug::ChainAnewUndecided.is_in() {
@@ -192,8 +182,8 @@ impl<D: Domain, C> Core<D, C> {
         }
         let waiting = std::mem::take(&mut self.waiting);
         for request in again.into_iter().chain(waiting) {
-            if self.fold.kept(request.id).is_some() {
-                self.answer(request.id);
+            if let Some(kept) = held.get(&request.id) {
+                self.tell(request.id, kept, false);
             } else {
                 self.waiting.push_back(request);
             }

@@ -270,7 +270,9 @@ impl Moment {
                         self.violation = Some(Violation::StaleRead);
                     }
                 }
-                Output::Stopped { .. } => self.violation = Some(Violation::FoldFailed),
+                Output::StateLost { .. } | Output::Stopped { .. } => {
+                    self.violation = Some(Violation::FoldFailed);
+                }
                 Output::Mismatch { .. } | Output::Unavailable { .. } => {
                     self.violation = Some(Violation::WrongAnswer);
                 }

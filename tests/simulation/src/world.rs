@@ -1,12 +1,13 @@
 //! Writers, a log, clients, and everything that can go wrong between them.
 
 mod agree;
+mod keep;
 mod seen;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use command_service::writer::{Core, Expected, Fold, Limits, Output, Request, Upto};
-use eventlog::{NewRecord, Outcome};
+use eventlog::{Checkpoint, NewRecord, Outcome};
 use schemas::Timestamp;
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use crate::Violation;
 use crate::board::{Boards, CLOCK, Command, Wish};
 use crate::choices::Choices;
 use crate::truth::Truth;
+use keep::Keep;
 pub use seen::Seen;
 
 /// Small bounds, so that they are met.
@@ -48,8 +50,10 @@ struct Node {
     core: Core<Boards, Caller>,
     generation: u64,
     wire: VecDeque<Wire>,
-    /// What it would start from.
+    /// What it would start from, where it has no snapshots.
     saved: Option<Fold<Boards>>,
+    /// Its snapshots: every other writer has them, and as little in memory as can be.
+    keep: Option<Keep>,
     /// How far its clock is off, in units.
     skew: i64,
 }
@@ -123,12 +127,13 @@ impl World {
             seen: Seen::default(),
             trace: traced.then(Vec::new),
         };
-        for _ in 0..2 + choices.below(3) {
+        for number in 0..2 + choices.below(3) {
             world.nodes.push(Node {
                 core: Core::new(Boards, LIMITS),
                 generation: 0,
                 wire: VecDeque::new(),
                 saved: None,
+                keep: (number % 2 == 1).then(Keep::default),
                 skew: i64::from(choices.below(5)) - 2,
             });
         }
@@ -194,6 +199,11 @@ impl World {
                 Ok(())
             }
             _ if choices.one_in(4) => self.crash(choices),
+            _ if choices.one_in(4) => {
+                let node = choices.index(self.nodes.len());
+                self.break_down(node);
+                Ok(())
+            }
             _ if choices.one_in(3) => self.change_role(choices),
             _ => Ok(()),
         }
@@ -345,9 +355,22 @@ impl World {
         self.collect(number)
     }
 
-    fn save(&mut self, node: usize) {
-        self.nodes[node].saved = Some(self.nodes[node].core.fold().clone());
-        self.say(|| format!("writer {node} saves a checkpoint"));
+    fn save(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        match &mut node.keep {
+            Some(keep) => keep.step(&mut node.core),
+            None => node.saved = Some(node.core.fold().clone()),
+        }
+        self.say(|| format!("writer {number} saves a checkpoint"));
+    }
+
+    /// A snapshot cannot be stored, or not be read any more.
+    fn break_down(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let Some(keep) = &mut node.keep else { return };
+        keep.fail(&mut node.core);
+        keep.break_down();
+        self.say(|| format!("writer {number} cannot read its snapshot any more"));
     }
 
     /// A writer dies: what was under way may land later or never. It starts again from its checkpoint, or from nothing.
@@ -361,24 +384,37 @@ impl World {
             }));
         let keeps = !choices.one_in(3);
         let node = &mut self.nodes[number];
+        if let Some(keep) = &mut node.keep {
+            keep.die();
+            keep.repair();
+        }
         if !keeps {
             node.saved = None;
+            node.keep.iter_mut().for_each(Keep::wipe);
         }
         // Before a checkpoint is used, its last record is looked up in the log.
-        let saved = node.saved.clone().map(Fold::as_saved).filter(|fold| {
-            let checkpoint = fold.checkpoint();
+        let log = &self.truth.log;
+        let is_there = |checkpoint: Checkpoint| {
             let found = usize::try_from(checkpoint.last_offset)
                 .ok()
-                .and_then(|offset| self.truth.log.get(offset));
+                .and_then(|offset| log.get(offset));
             checkpoint.confirmed_by(found)
-        });
-        self.seen.crashes += 1;
-        self.seen.resumed += u64::from(saved.is_some());
-        let from = saved.as_ref().map(Fold::next_offset);
-        node.core = match saved {
-            Some(fold) => Core::resume(Boards, LIMITS, fold),
-            None => Core::new(Boards, LIMITS),
         };
+        let resumed = match &node.keep {
+            Some(keep) => Some(keep.restored())
+                .filter(|restored| is_there(restored.checkpoint))
+                .map(|restored| Core::restore(Boards, LIMITS, restored)),
+            None => node
+                .saved
+                .clone()
+                .map(Fold::as_saved)
+                .filter(|fold| is_there(fold.checkpoint()))
+                .map(|fold| Core::resume(Boards, LIMITS, fold)),
+        };
+        self.seen.crashes += 1;
+        self.seen.resumed += u64::from(resumed.is_some());
+        let from = resumed.as_ref().map(|core| core.fold().next_offset());
+        node.core = resumed.unwrap_or_else(|| Core::new(Boards, LIMITS));
         node.core.tick(self.now_ms);
         node.skew = i64::from(choices.below(5)) - 2;
         self.say(|| format!("writer {number} dies and starts from {from:?}"));
@@ -524,6 +560,8 @@ impl World {
     /// Takes what a writer wants done, and judges what it says.
     fn collect(&mut self, number: usize) -> Result<(), Violation> {
         CLOCK.set(self.clock(number));
+        let mut proven_upto = 0;
+        let mut lost = false;
         while let Some(output) = self.nodes[number].core.next_output() {
             let node = &mut self.nodes[number];
             match output {
@@ -576,15 +614,29 @@ impl World {
                     });
                     self.strong[read].proven = true;
                     self.seen.proven += 1;
-                    let folded = self.nodes[number].core.fold().next_offset();
-                    if next_offset < self.strong[read].from || folded < next_offset {
+                    proven_upto = proven_upto.max(next_offset);
+                    if next_offset < self.strong[read].from {
                         return Err(Violation::StaleRead);
                     }
+                }
+                Output::StateLost { .. } => {
+                    if let Some(keep) = &node.keep {
+                        keep.repair();
+                    }
+                    self.seen.lost += 1;
+                    lost = true;
+                    self.say(|| format!("writer {number} reads the log from its beginning"));
                 }
                 Output::Stopped { .. } => return Err(Violation::FoldFailed),
                 Output::Changed { .. } | Output::Void { .. } | Output::Unsettled { .. } => {}
             }
         }
+        let core = &mut self.nodes[number].core;
+        // What was proven is folded, unless the state was lost right afterwards; it is proven all the same.
+        if core.fold().next_offset() < proven_upto && !lost {
+            return Err(Violation::StaleRead);
+        }
+        core.evict(0, 0);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use command_service::cluster::Route;
 use e2e::cluster::{SLOTS, divided, join, owned, warm};
 use e2e::{Setup, eventually};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_find_each_other_and_take_over_from_each_other() {

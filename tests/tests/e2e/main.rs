@@ -1,6 +1,7 @@
 //! What the pipeline does when everything is there.
 
 mod api;
+mod checkpoints;
 mod cluster;
 mod commands;
 mod deadlines;

@@ -6,7 +6,7 @@ mod instances;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use e2e::{Load, Setup, components, order, settle_and_compare, stocked};
+use e2e::{Load, Setup, components, key, order, settle_and_compare, stocked};
 use tokio::sync::Mutex;
 
 /// Whoever holds it may kill components.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use command_service::writer::{Core, Fold};
+use command_service::writer::Core;
 
 use super::{Caller, LIMITS, World};
 use crate::Violation;
@@ -25,26 +25,33 @@ impl World {
                     .clone()
                     .map(|fold| Core::resume(Boards, LIMITS, fold.as_saved())),
             );
+            if let Some(keep) = &node.keep {
+                keep.repair();
+                readers.push(Core::restore(Boards, LIMITS, keep.restored()));
+            }
         }
         for mut reader in readers {
             let from = usize::try_from(reader.fold().next_offset()).unwrap_or(0);
             for record in &self.truth.log[from..] {
                 reader.record(record);
             }
-            self.compare(reader.fold())?;
+            self.compare(&mut reader)?;
         }
         for node in &self.nodes {
             if node.core.fold().next_offset() == self.truth.end() {
-                self.compare(node.core.fold())?;
+                self.compare(&mut node.core.clone())?;
             }
         }
         Ok(())
     }
 
-    fn compare(&self, fold: &Fold<Boards>) -> Result<(), Violation> {
-        let boards: BTreeMap<u8, Board> = fold.states().map(|(key, board)| (*key, board.clone())).collect();
+    fn compare(&self, core: &mut Core<Boards, Caller>) -> Result<(), Violation> {
+        let boards: BTreeMap<u8, Board> = (0..2)
+            .filter_map(|key| Some((key, core.look_up(&key)?.clone())))
+            .collect();
+        let fold = core.fold();
         let remembered = self.truth.answered.iter().all(|(id, answered)| {
-            fold.kept(*id).is_some_and(|kept| {
+            fold.kept(*id).ok().flatten().is_some_and(|kept| {
                 kept.answer == answered.answer
                     && kept.fingerprint == answered.fingerprint
                     && kept.next_offset == answered.offset + 1

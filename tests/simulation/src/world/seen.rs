@@ -17,6 +17,8 @@ pub struct Seen {
     pub crashes: u64,
     /// Starts from a checkpoint.
     pub resumed: u64,
+    /// Times that a stored state could not be read.
+    pub lost: u64,
     /// Strong reads that were proven.
     pub proven: u64,
     /// Requests that were told that their key was used with another request.
@@ -36,6 +38,7 @@ impl std::ops::AddAssign for Seen {
         self.zombies_void += other.zombies_void;
         self.crashes += other.crashes;
         self.resumed += other.resumed;
+        self.lost += other.lost;
         self.proven += other.proven;
         self.mismatches += other.mismatches;
         self.followed += other.followed;

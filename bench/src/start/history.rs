@@ -1,0 +1,142 @@
+//! A log of orders, made one record after the other.
+
+use eventlog::{Link, LogId, LogRecord, NewRecord, Positions, partition_of};
+use schemas::orders::{
+    NoteAdded, OrderConfirmed, OrderLineReserved, OrderPaid, OrderPlaced, OrderShipped, PlacedLine,
+};
+use schemas::{Codec, Event, OrderEvent, Timestamp, ids};
+use uuid::Uuid;
+
+/// The log of everything here.
+pub const LOG: LogId = LogId([7; 8]);
+
+/// Ids as a registry gives them out.
+pub fn codec() -> Codec {
+    Codec::new(schemas::all().iter().zip(1..)).expect("every definition has an id")
+}
+
+/// Makes the records: first all orders are placed, then all get their next event, and so on.
+pub struct History {
+    codec: Codec,
+    partitions: i32,
+    aggregates: u64,
+    events: u64,
+    made: u64,
+    /// Of each partition.
+    tails: Vec<(Link, i64)>,
+    causes: Vec<u8>,
+}
+
+impl History {
+    pub fn new(partitions: i32, aggregates: u64, events: u64) -> Self {
+        Self {
+            codec: codec(),
+            partitions,
+            aggregates,
+            events,
+            made: 0,
+            tails: (0..partitions).map(|_| (Link::ZERO, 0)).collect(),
+            causes: Positions::new().encode(LOG),
+        }
+    }
+
+    pub fn order_id(number: u64) -> Uuid {
+        ids::created_id(Uuid::from_u64_pair(1, number), "order")
+    }
+
+    pub fn aggregates(&self) -> u64 {
+        self.aggregates
+    }
+
+    /// Where an order is.
+    pub fn partition(&self, order_id: Uuid) -> usize {
+        let partition = partition_of(order_id.to_string().as_bytes(), self.partitions);
+        usize::try_from(partition).unwrap_or(0)
+    }
+
+    pub fn next_record(&mut self) -> Option<(usize, LogRecord)> {
+        if self.made == self.events {
+            return None;
+        }
+        let (round, number) = (self.made / self.aggregates, self.made % self.aggregates);
+        self.made += 1;
+        let order_id = Self::order_id(number);
+        let command_id = Uuid::from_u64_pair(2, self.made);
+        // 5,000 a second.
+        let occurred_at = Timestamp(1_700_000_000_000_000 + i64::try_from(self.made).unwrap_or(0) * 200);
+        let event = event(round, order_id, occurred_at);
+        let partition = self.partition(order_id);
+        let (after, offset) = self.tails[partition];
+        let mut command = [3; 32];
+        command[..16].copy_from_slice(command_id.as_bytes());
+        let record = NewRecord {
+            key: order_id.to_string().into_bytes(),
+            value: self.codec.encode(&event).ok()?,
+            event_id: ids::event_id(command_id),
+            event_type: event.full_name(),
+            occurred_at,
+            sequence: Some(round + 1),
+            traceparent: None,
+            command,
+            after: Link::ZERO,
+            link: Link::ZERO,
+            causes: self.causes.clone(),
+            source: None,
+        }
+        .chained(after);
+        self.tails[partition] = (record.link, offset + 1);
+        Some((partition, record.at_offset(offset)))
+    }
+}
+
+/// The event of an order in a round: a life that ends with notes.
+fn event(round: u64, order_id: Uuid, occurred_at: Timestamp) -> Event {
+    let line = |number: i64| PlacedLine {
+        sku: format!(
+            "SKU-{:05}",
+            order_id.as_u128() % 20_000 + u128::from(number.unsigned_abs())
+        ),
+        quantity: number,
+        unit_price_minor: 1_250,
+    };
+    Event::Order(match round {
+        0 => OrderEvent::Placed(OrderPlaced {
+            occurred_at,
+            order_id,
+            customer_id: format!("customer-{:06}", order_id.as_u128() % 300_000),
+            currency: "EUR".to_owned(),
+            total_minor: 7_500,
+            lines: (1..=3).map(line).collect(),
+        }),
+        1 | 2 => OrderEvent::LineReserved(OrderLineReserved {
+            occurred_at,
+            order_id,
+            line: i32::from(round == 2),
+        }),
+        3 => OrderEvent::Confirmed(OrderConfirmed {
+            occurred_at,
+            order_id,
+            line: 2,
+        }),
+        4 => OrderEvent::Paid(OrderPaid {
+            occurred_at,
+            order_id,
+            amount_minor: 7_500,
+            reference: "a bank's reference".to_owned(),
+        }),
+        5 => OrderEvent::Shipped(OrderShipped {
+            occurred_at,
+            order_id,
+            carrier: "carrier".to_owned(),
+            tracking_code: "TRACK-123456".to_owned(),
+        }),
+        _ => OrderEvent::NoteAdded(NoteAdded {
+            occurred_at,
+            order_id,
+            note_id: ids::created_id(order_id, &round.to_string()),
+            author: "author".to_owned(),
+            text: "a note of some length".to_owned(),
+            reply_to: None,
+        }),
+    })
+}
