@@ -13,7 +13,6 @@ mod phases;
 mod probe;
 mod progress;
 mod report;
-mod stolen;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -4,10 +4,15 @@
 //! - [`load`] is a lean HTTP client and the loops that drive many of them.
 //! - [`demo`] is what `cargo xtask demo` runs once everything is up.
 //! - [`start`] times the starts of a command service.
+//! - [`suite`] is what `cargo xtask bench` runs: the write side, each measurement beside what it is compared with.
 //!
-//! But for the last, it knows the pipeline from outside only: over HTTP, and over Kafka as any subscriber does.
+//! It knows the pipeline from outside only: over HTTP, and over Kafka as any subscriber does. The exceptions are [`start`] and
+//! [`suite::append`], which run the writers themselves.
 
 pub mod demo;
 pub mod load;
 pub mod orders;
 pub mod start;
+pub mod suite;
+
+mod stolen;

@@ -1,7 +1,6 @@
 //! The command service's metrics.
 
-use eventlog::Fault;
-use eventlog::TopicPartition;
+use eventlog::{Fault, Topic, TopicPartition};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 const APPENDED: &str = "tailwater_records_appended_total";
@@ -24,6 +23,7 @@ const MEMBERS: &str = "tailwater_cluster_members";
 const PEERS_GONE: &str = "tailwater_cluster_peers_gone_total";
 const PING: &str = "tailwater_cluster_ping_seconds";
 const FORWARDED: &str = "tailwater_forwarded_requests_total";
+const OWNER: &str = "tailwater_writer_owner";
 const STEPS: &str = "tailwater_process_manager_open_steps";
 
 /// Tells what each metric means, and lets counters begin at zero.
@@ -57,6 +57,10 @@ pub fn describe() {
         "Commands and steps that may wait at once: what can be done within the latency target at the rate of late."
     );
     describe_gauge!(BACKLOG, "Commands that have no answer yet.");
+    describe_gauge!(
+        OWNER,
+        "1 where this instance decides the commands of the partition, as far as it knows; else 0."
+    );
     describe_gauge!(STEPS, "Steps of the process manager that are under way.");
     describe_counter!(
         COLD_READS,
@@ -176,6 +180,16 @@ pub(crate) fn forwarded(outcome: &'static str) {
         "{outcome} is missing in FORWARD_OUTCOMES"
     );
     counter!(FORWARDED, "outcome" => outcome).increment(1);
+}
+
+/// What this instance is to a partition changed.
+pub(crate) fn record_owner(of: TopicPartition, is_owner: bool) {
+    let topic = match of.topic {
+        Topic::Orders => "orders",
+        Topic::Stock => "stock",
+    };
+    gauge!(OWNER, "topic" => topic, "partition" => of.partition.to_string())
+        .set(f64::from(u8::from(is_owner)));
 }
 
 pub(crate) fn peer_gone() {

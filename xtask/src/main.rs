@@ -1,4 +1,5 @@
-//! Set-up and developer commands: `cargo xtask up`, `down`, `status`, `logs`, `reset`, `demo`, `test`, `sim`, `images`.
+//! Set-up and developer commands: `cargo xtask up`, `down`, `status`, `logs`, `reset`, `demo`, `bench`, `test`,
+//! `sim`, `images`.
 //!
 //! Thin: what starts and stops components is in `devstack`. It must build with a C compiler and nothing else, so that
 //! the first command on a fresh machine can install the rest.
@@ -42,6 +43,12 @@ enum Command {
     /// Start everything, place real orders, measure, and compare all models.
     Demo {
         /// Passed on to the demonstration: --orders N, --file F, …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measure the write side, on private components and with release builds; every benchmark unless some are named.
+    Bench {
+        /// Passed on to the suite: append, write, ack, overload, failover, rolling, outage, --quick
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -94,6 +101,7 @@ fn main() -> ExitCode {
         Command::Logs { name, follow } => commands::logs(&name, follow),
         Command::Reset => commands::reset(),
         Command::Demo { args } => up::demo(&args),
+        Command::Bench { args } => up::bench(&args),
         Command::Test => tests::test(),
         Command::Sim { args } => commands::sim(&args),
         Command::Images => commands::images(),

@@ -1,4 +1,5 @@
-//! `up`: from whatever state the machine is in to a running pipeline. `demo`: that, and the demonstration on it.
+//! `up`: from whatever state the machine is in to a running pipeline. `demo`: that, and the demonstration on it. `bench`: what
+//! `up` installs and builds, and the benchmarks, which start stacks of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,14 +31,7 @@ pub(crate) struct Pipeline {
 pub(crate) fn up(counts: Counts, brokers: Option<usize>, build: bool) -> Result<Pipeline> {
     let begun = Instant::now();
     let _alone = Layout::create(&root())?.lock("xtask", Progress::Stderr)?;
-    let packages = &pins().packages;
-    let wanted: Vec<&str> = packages
-        .build
-        .iter()
-        .chain(&packages.demo)
-        .map(String::as_str)
-        .collect();
-    ensure(&components_folder(), &wanted, Progress::Stderr)?;
+    install()?;
     // The build first: it wants the whole machine, and a failed one should leave nothing running that was not.
     let binaries = if build {
         build::services(Profile::Release)?
@@ -81,4 +75,27 @@ pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
             .args(args)
             .envs(pipeline.services.env()),
     )
+}
+
+/// Installs and builds like `up`, then the benchmarks with their own exit code. What else runs stays, and is measured with them.
+pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
+    let binaries = {
+        let _alone = Layout::create(&root())?.lock("xtask", Progress::Stderr)?;
+        install()?;
+        build::services(Profile::Release)?
+    };
+    build::hand_over(Command::new(binaries.join("bench")).args(args))
+}
+
+/// What the build and the components need.
+fn install() -> Result<()> {
+    let packages = &pins().packages;
+    let wanted: Vec<&str> = packages
+        .build
+        .iter()
+        .chain(&packages.demo)
+        .map(String::as_str)
+        .collect();
+    ensure(&components_folder(), &wanted, Progress::Stderr)?;
+    Ok(())
 }

@@ -2,14 +2,11 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{
-    Demo, probe,
-    progress::Progress,
-    stolen::{self, Ticks},
-};
+use super::{Demo, probe, progress::Progress};
 use crate::{
     load::{Driven, Request, Target, closed_loop, each, open_loop},
     orders::{Order, Return, receipts},
+    stolen::{self, Ticks},
 };
 
 /// Connections for what is not measured.

@@ -1,6 +1,9 @@
 //! One keep-alive connection to one of our services.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::ErrorKind,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use tokio::{
@@ -179,7 +182,7 @@ impl Client {
     }
 
     async fn exchange(&mut self, request: &Request) -> anyhow::Result<Response> {
-        let mut stream = match self.stream.take() {
+        let mut stream = match self.stream.take().filter(is_open) {
             Some(stream) => stream,
             None => connect(&self.target).await?,
         };
@@ -216,6 +219,11 @@ impl Client {
         }
         Ok(response)
     }
+}
+
+/// Whether the other side has neither closed a connection that nothing is expected on, nor said anything.
+fn is_open(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
 async fn connect(target: &Target) -> anyhow::Result<TcpStream> {
@@ -308,6 +316,29 @@ mod tests {
         let request = Request::get(&target, "/", &[("prefer", "wait=1")]);
         let answer = client.send(&request, Duration::from_secs(30)).await.unwrap();
         assert_eq!((answer.status, client.retries), (200, 2));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_nobody_used_it_is_not_used_again() {
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let served = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let mut client = Client::new(&target);
+        let request = Request::get(&target, "/", &[]);
+        client.attempt(&request).await.unwrap();
+        // It is closed with the end of the first turn; that may take a moment to arrive.
+        while client.stream.as_ref().is_some_and(is_open) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(client.attempt(&request).await.unwrap().status, 200);
+        served.await.unwrap();
     }
 
     #[test]

@@ -419,6 +419,7 @@ impl Writers {
             tracing::info!(partition = ?slot.partition, from = ?slot.role, to = ?role, "writer.role");
             let was_owned = slot.is_owned();
             slot.role = Some(*role);
+            metrics::record_owner(slot.partition, slot.is_owned());
             if *role == Role::Owner {
                 slot.core.lead();
                 self.carry_out(number);

@@ -7,6 +7,7 @@ pub mod python;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::error::{Error, Result};
 use crate::layout::workspace;
@@ -56,6 +57,16 @@ impl Components {
             postgres,
             redis_server: find_program("redis-server").ok_or_else(|| missing("Redis".to_owned()))?,
         })
+    }
+
+    /// One of Kafka's own command-line tools, by its class: `org.apache.kafka.tools.ProducerPerformance` and so on.
+    pub fn kafka_tool(&self, class: &str) -> Command {
+        let mut command = Command::new(&self.java);
+        command
+            .args(["-XX:+UseSerialGC", "-Xms256m", "-Xmx512m", "-cp"])
+            .arg(format!("{}/*", self.kafka_jars.display()))
+            .arg(class);
+        command
     }
 
     pub(crate) fn registry_runner() -> String {

@@ -5,14 +5,14 @@ use std::fs;
 
 /// Ticks of all processors since the machine started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ticks {
+pub(crate) struct Ticks {
     all: u64,
     stolen: u64,
 }
 
 impl Ticks {
     /// Up to now; none where the system does not say.
-    pub(super) fn now() -> Option<Self> {
+    pub(crate) fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
 
@@ -31,7 +31,7 @@ impl Ticks {
     }
 
     /// Per cent of all processors' time that was stolen since then.
-    pub(super) fn stolen_since(self, begin: Self) -> Option<u64> {
+    pub(crate) fn stolen_since(self, begin: Self) -> Option<u64> {
         let all = self.all.checked_sub(begin.all)?;
         let stolen = self.stolen.checked_sub(begin.stolen)?;
         (stolen * 100 + all / 2).checked_div(all)
@@ -39,7 +39,7 @@ impl Ticks {
 }
 
 /// Per cent of all processors' time that was stolen from then to now.
-pub(super) fn since(begin: Option<Ticks>) -> Option<u64> {
+pub(crate) fn since(begin: Option<Ticks>) -> Option<u64> {
     Ticks::now()?.stolen_since(begin?)
 }
 

@@ -1,0 +1,313 @@
+//! `append`: decide, encode, chain, append durably, acknowledge; in process, without HTTP.
+//!
+//! It drives [`Core`] and [`Appender`] in one loop, as the writers' thread of the engine does, and not through
+//! `engine::Handle`: there, a task, a timer and a wake-up for each command would be measured more than the writer is. Everything that
+//! makes a record effective is in it: many in flight, delivery reports taken in the order of sending, the fold moved on, the
+//! command remembered, the answer given out. What the same commands do through the engine is measured beside it ([`engine`]).
+
+mod engine;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{bail, ensure};
+use command_service::{
+    shop::Shop,
+    writer::{Core, Expected, Limits, Output, Request},
+};
+use crossbeam_channel::Receiver;
+use domain::{Command, OrderCommand};
+use eventlog::{
+    Appender, LogConfig, LogId, Outcome, Positions, Report, Topic, TopicPartition, partition_of, topics,
+};
+use schemas::{Codec, Timestamp, ids, orders::PlacedLine};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    ROUNDS,
+    producer::{create_topic, perf_test},
+    report::{Figure, Finding, Goal},
+    requests::{AUTHOR, fitting_text},
+    rig::{PARTITIONS, PREFIX, Rig},
+};
+
+/// The first part of the names of the engine's topics: two writers on one partition would be slow.
+const ENGINE_PREFIX: &str = "engine";
+/// The performance tool's topic.
+const TOPIC: &str = "perf-test";
+/// Records of the performance tool in each round, and before them, while its virtual machine warms up.
+const PERF_RECORDS: usize = 2_000_000;
+const PERF_WARM_UP: usize = 500_000;
+/// Commands of each partition that wait or are in flight.
+const DEPTH: usize = 1_500;
+/// Orders of each partition that notes are put on.
+const ORDERS: usize = 100;
+/// Delivery reports carry the partition above this bit, the writer's own ticket below.
+const TICKET_BITS: u32 = 48;
+/// The bounds of the service.
+const LIMITS: Limits = Limits {
+    in_flight_max: 2_000,
+    waiting_max: 50_000,
+    doubt_after_ms: 10_000,
+    barrier_every_ms: 5,
+};
+
+/// Runs it.
+pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
+    rig.deploy(PREFIX)?;
+    rig.deploy(ENGINE_PREFIX)?;
+    let log = rig.log();
+    let codec = rig.codec().await?;
+    let text = fitting_text(&codec)?;
+    create_topic(&log.bootstrap, TOPIC).await?;
+    let timeout = Duration::from_secs(10);
+    let through = {
+        let log = LogConfig {
+            prefix: ENGINE_PREFIX.to_owned(),
+            ..log.clone()
+        };
+        let (log_id, codec) = (topics::log_id(&log, timeout)?, rig.codec_of(ENGINE_PREFIX).await?);
+        engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?
+    };
+    let mut writers = Writers::start(&log, topics::log_id(&log, timeout)?, codec, text)?;
+    let (mut ours, mut theirs, mut through_engine) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rig.pace.times(ROUNDS) {
+        let records = rig.pace.count(PERF_RECORDS);
+        theirs.push(perf_test(rig, TOPIC, records, rig.pace.count(PERF_WARM_UP))?);
+        let (warm_up, duration) = (rig.pace.seconds(2), rig.pace.seconds(6));
+        ours.push(writers.measure(warm_up, duration)?);
+        through_engine.push(through.measure(round, warm_up, duration).await?);
+        eprintln!(
+            "  round {}: {:.0} records/s, kafka-producer-perf-test {:.0}; through the engine {:.0}",
+            round + 1,
+            ours[round],
+            theirs[round],
+            through_engine[round]
+        );
+    }
+    let what = "records/s to those of kafka-producer-perf-test";
+    let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.7));
+    Ok(Finding::new(
+        ratio,
+        Vec::new(),
+        json!({
+            "append_per_second": ours,
+            "through_the_engine_per_second": through_engine,
+            "kafka_producer_perf_test_per_second": theirs,
+            "partitions": PARTITIONS,
+        }),
+    ))
+}
+
+/// Makes commands, as their frames would come from HTTP.
+struct Notes {
+    causes: Arc<[u8]>,
+    text: String,
+}
+
+impl Notes {
+    fn new(log_id: LogId, text: String) -> Self {
+        Self {
+            causes: Positions::new().encode(log_id).into(),
+            text,
+        }
+    }
+
+    fn command(&self, number: u64, order_id: Uuid) -> OrderCommand {
+        OrderCommand::AddNote {
+            order_id,
+            note_id: Uuid::from_u128(u128::from(number) + 1),
+            author: AUTHOR.to_owned(),
+            text: self.text.clone(),
+            reply_to: None,
+        }
+    }
+
+    fn request(&self, number: u64, command: OrderCommand) -> Request<Command> {
+        Request {
+            id: ids::created_id(Uuid::from_u128(u128::from(number)), "bench"),
+            fingerprint: [0; 16],
+            at: now(),
+            expected: Expected::Any,
+            causes: Arc::clone(&self.causes),
+            traceparent: None,
+            source: None,
+            command: Command::Order(command),
+        }
+    }
+}
+
+/// The writers of all partitions of one topic, and their loop.
+struct Writers {
+    cores: Vec<Core<Shop, ()>>,
+    orders: Vec<Vec<Uuid>>,
+    appender: Appender<Report>,
+    reports: Receiver<Report>,
+    notes: Notes,
+    submitted: u64,
+    answered: u64,
+    begun: Instant,
+}
+
+/// Ids of orders that each partition has.
+fn orders_by_partition() -> Vec<Vec<Uuid>> {
+    let partitions = usize::try_from(PARTITIONS).unwrap_or(1);
+    let mut orders: Vec<Vec<Uuid>> = vec![Vec::new(); partitions];
+    while orders.iter().any(|orders| orders.len() < ORDERS) {
+        let id = Uuid::new_v4();
+        let partition = partition_of(id.to_string().as_bytes(), PARTITIONS);
+        let of_partition = &mut orders[usize::try_from(partition).unwrap_or(0)];
+        if of_partition.len() < ORDERS {
+            of_partition.push(id);
+        }
+    }
+    orders
+}
+
+impl Writers {
+    fn start(log: &LogConfig, log_id: LogId, codec: Codec, text: String) -> anyhow::Result<Self> {
+        let (sink, reports) = crossbeam_channel::unbounded();
+        let codec = Arc::new(codec);
+        let shop = || Shop::new(Topic::Orders, Arc::clone(&codec), log_id);
+        let mut writers = Self {
+            cores: (0..PARTITIONS).map(|_| Core::new(shop(), LIMITS)).collect(),
+            orders: orders_by_partition(),
+            appender: Appender::new(log, "bench-writer", 10_000, sink, |report| report)?,
+            reports,
+            notes: Notes::new(log_id, text),
+            submitted: 0,
+            answered: 0,
+            begun: Instant::now(),
+        };
+        writers.begin()?;
+        Ok(writers)
+    }
+
+    /// Folds the empty log and places the orders.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        for slot in 0..self.cores.len() {
+            // The topics were made just now.
+            let Some(Output::Read { .. }) = self.cores[slot].next_output() else {
+                bail!("a writer that knows nothing reads the log first");
+            };
+            self.cores[slot].reached_end();
+            for order_id in self.orders[slot].clone() {
+                self.submit(slot, place(order_id));
+            }
+            self.carry_out(slot)?;
+        }
+        while self.answered < self.submitted {
+            self.take_reports()?;
+        }
+        Ok(())
+    }
+
+    /// Notes acknowledged a second.
+    fn measure(&mut self, warm_up: Duration, duration: Duration) -> anyhow::Result<f64> {
+        self.fill_until(Instant::now() + warm_up)?;
+        let (begin, before) = (Instant::now(), self.answered);
+        self.fill_until(begin + duration)?;
+        let (elapsed, answered) = (begin.elapsed(), self.answered - before);
+        // What is left is not counted, and does not disturb whoever comes next.
+        while self.answered < self.submitted {
+            self.take_reports()?;
+        }
+        Ok(super::drive::as_f64(answered) / elapsed.as_secs_f64())
+    }
+
+    fn fill_until(&mut self, end: Instant) -> anyhow::Result<()> {
+        while Instant::now() < end {
+            for slot in 0..self.cores.len() {
+                while self.cores[slot].backlog() < DEPTH {
+                    let orders = &self.orders[slot];
+                    let order_id = orders[usize::try_from(self.submitted)? % orders.len()];
+                    let command = self.notes.command(self.submitted, order_id);
+                    self.submit(slot, command);
+                }
+                self.carry_out(slot)?;
+            }
+            self.take_reports()?;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, slot: usize, command: OrderCommand) {
+        self.submitted += 1;
+        let request = self.notes.request(self.submitted, command);
+        self.cores[slot].submit(request, ());
+    }
+
+    /// Waits for a delivery report, and takes in what else is there.
+    fn take_reports(&mut self) -> anyhow::Result<()> {
+        if let Ok(report) = self.reports.recv_timeout(Duration::from_millis(20)) {
+            self.report(report)?;
+        }
+        while let Ok(report) = self.reports.try_recv() {
+            self.report(report)?;
+        }
+        let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        for core in &mut self.cores {
+            core.tick(now_ms);
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, report: Report) -> anyhow::Result<()> {
+        let (slot, ticket) = (
+            report.ticket >> TICKET_BITS,
+            report.ticket & ((1 << TICKET_BITS) - 1),
+        );
+        ensure!(report.outcome != Outcome::Doubt, "a record is in doubt");
+        self.cores[slot].report(ticket, report.outcome);
+        self.carry_out(slot)
+    }
+
+    fn carry_out(&mut self, slot: usize) -> anyhow::Result<()> {
+        let partition = TopicPartition {
+            topic: Topic::Orders,
+            partition: i32::try_from(slot)?,
+        };
+        while let Some(output) = self.cores[slot].next_output() {
+            match output {
+                Output::Append { ticket, record } => {
+                    let tagged = (slot << TICKET_BITS) | ticket;
+                    let taken = self.appender.append(partition, &record, tagged);
+                    ensure!(taken, "the producer refused a record");
+                }
+                Output::Answer { kept, replayed, .. } => {
+                    let refusal = kept.answer.refusal();
+                    ensure!(refusal.is_none() && !replayed, "a note was refused: {refusal:?}");
+                    self.answered += 1;
+                }
+                Output::Changed { .. } => {}
+                // Nobody else writes, and no broker is lost.
+                Output::Unsettled { in_flight, doubt } => {
+                    bail!("{in_flight} records in flight had to be settled from the log (in doubt: {doubt})")
+                }
+                Output::Stopped { offset, reason } => bail!("stopped at {offset}: {reason}"),
+                _ => bail!("the writer wants something that nothing here should lead to"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn place(order_id: Uuid) -> OrderCommand {
+    OrderCommand::Place {
+        order_id,
+        customer_id: "bench".to_owned(),
+        currency: "GBP".to_owned(),
+        lines: vec![PlacedLine {
+            sku: "bench".to_owned(),
+            quantity: 1,
+            unit_price_minor: 1_000,
+        }],
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_microsecond())
+}

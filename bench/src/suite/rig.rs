@@ -1,0 +1,246 @@
+//! A private stack for one benchmark: its own folders and ports below `.local/bench`, gone when dropped.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use devstack::{
+    Options, Signal, Stack,
+    install::{Components, components_folder},
+    layout::{Layout, workspace},
+    ports::Ports,
+    probe,
+    process::{Spec, State},
+    services::{Counts, ServiceOptions, Services},
+    stack,
+    step::Progress,
+};
+use eventlog::LogConfig;
+use schemas::Codec;
+
+/// Partitions of each topic.
+pub const PARTITIONS: i32 = 12;
+
+/// The first part of the topics' names.
+pub const PREFIX: &str = "shop";
+
+/// How long something that we start may take until it can be used.
+const READY: Duration = Duration::from_mins(1);
+
+/// How the benchmarks are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Tiny durations, to see whether it works at all.
+    pub quick: bool,
+}
+
+impl Pace {
+    /// So many seconds; half of one where it is only tried.
+    pub const fn seconds(self, seconds: u64) -> Duration {
+        if self.quick {
+            Duration::from_millis(500)
+        } else {
+            Duration::from_secs(seconds)
+        }
+    }
+
+    /// So many times; twice where it is only tried.
+    pub const fn times(self, times: usize) -> usize {
+        if self.quick { 2 } else { times }
+    }
+
+    /// So many; a hundredth of it where it is only tried.
+    pub const fn count(self, count: usize) -> usize {
+        if self.quick { count / 100 } else { count }
+    }
+}
+
+/// The stack.
+pub struct Rig {
+    /// How to run on it.
+    pub pace: Pace,
+    stack: Arc<Stack>,
+    binaries: PathBuf,
+    /// Held, so that nobody else benchmarks here at the same time.
+    _alone: File,
+}
+
+impl Rig {
+    /// Deletes what an earlier run left, and starts the components on nothing.
+    pub fn start(pace: Pace) -> anyhow::Result<Self> {
+        let root = workspace().join(".local/bench");
+        let layout = Layout::create(&root)?;
+        let alone = layout.lock("bench", Progress::Stderr)?;
+        stack::stop_all(&layout, Progress::Quiet)?;
+        stack::delete(&root)?;
+        let stack = Stack::start(Options {
+            keep: false,
+            usual_ports: false,
+            ..Options::for_development(root)
+        })?;
+        let own = std::env::current_exe()?;
+        let binaries = own.parent().context("a program has a folder")?.to_path_buf();
+        Ok(Self {
+            pace,
+            stack: Arc::new(stack),
+            binaries,
+            _alone: alone,
+        })
+    }
+
+    /// Stops everything and deletes its data.
+    pub fn clear(self) -> anyhow::Result<()> {
+        let root = self.stack.layout().root().to_path_buf();
+        self.stack.stop()?;
+        Ok(stack::delete(&root)?)
+    }
+
+    /// The components; to be shared with a thread that waits for them.
+    pub fn stack(&self) -> Arc<Stack> {
+        Arc::clone(&self.stack)
+    }
+
+    /// Where the log is.
+    pub fn log(&self) -> LogConfig {
+        LogConfig {
+            bootstrap: self.stack.endpoints().kafka,
+            prefix: PREFIX.to_owned(),
+        }
+    }
+
+    /// The schemas' ids, once deployed.
+    pub async fn codec(&self) -> anyhow::Result<Codec> {
+        self.codec_of(PREFIX).await
+    }
+
+    /// The same for topics whose names begin with something else.
+    pub async fn codec_of(&self, prefix: &str) -> anyhow::Result<Codec> {
+        let url = self.stack.endpoints().registry_url;
+        Ok(eventlog::registry::load_codec(&url, prefix, None).await?)
+    }
+
+    /// Topics whose names begin with this, their schemas, and tables.
+    pub fn deploy(&self, prefix: &str) -> anyhow::Result<()> {
+        Ok(self.plan(0, 0, prefix)?.deploy()?)
+    }
+
+    /// Topics, schemas and tables, and so many services, ready.
+    pub fn services(&self, command_services: usize, projectors: usize) -> anyhow::Result<Services> {
+        let services = self.plan(command_services, projectors, PREFIX)?;
+        services.deploy()?;
+        services.start()?;
+        Ok(services)
+    }
+
+    fn plan(&self, command_services: usize, projectors: usize, prefix: &str) -> anyhow::Result<Services> {
+        let counts = Counts {
+            command_services,
+            projectors,
+            query_services: 0,
+        };
+        let env = [
+            ("TAILWATER_TOPIC_PREFIX", prefix.to_owned()),
+            ("TAILWATER_PARTITIONS", PARTITIONS.to_string()),
+        ];
+        Ok(Services::plan(
+            self.stack.layout(),
+            &self.stack.endpoints(),
+            ServiceOptions {
+                binaries: self.binaries.clone(),
+                counts,
+                env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value))),
+                usual_ports: false,
+                progress: Progress::Quiet,
+            },
+        )?)
+    }
+
+    /// Starts the server that answers with a constant; its base URL.
+    pub fn constant_server(&self) -> anyhow::Result<String> {
+        const NAME: &str = "constant";
+        let layout = self.stack.layout();
+        let port = Ports::load(layout).choose(NAME, None, false)?;
+        let folder = layout.data(NAME);
+        fs::create_dir_all(&folder)?;
+        self.stack.processes().start(&Spec {
+            name: NAME.to_owned(),
+            program: self.binaries.join(NAME),
+            args: Vec::new(),
+            env: vec![("TAILWATER_LISTEN".to_owned(), format!("127.0.0.1:{port}"))],
+            folder,
+            user: None,
+            config: String::new(),
+        })?;
+        let begin = Instant::now();
+        while !probe::http_ok(port, "/health/ready") {
+            if begin.elapsed() > READY {
+                bail!(
+                    "the constant server is not ready in time:\n{}",
+                    self.stack.processes().tail(NAME, 12)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(format!("http://127.0.0.1:{port}"))
+    }
+
+    /// `tailwater` with the services' settings.
+    pub fn tailwater(&self, services: &Services, args: &[&str]) -> anyhow::Result<std::process::Output> {
+        let program = self.binaries.join("tailwater");
+        std::process::Command::new(&program)
+            .args(args)
+            .envs(services.env())
+            .output()
+            .with_context(|| format!("cannot start {}", program.display()))
+    }
+
+    /// One of Kafka's own tools.
+    pub fn kafka_tool(&self, class: &str) -> anyhow::Result<std::process::Command> {
+        Ok(Components::locate(&components_folder())?.kafka_tool(class))
+    }
+}
+
+/// Sends a service a signal; an error where it does not run.
+pub fn signal(services: &Services, name: &str, signal: Signal) -> anyhow::Result<()> {
+    anyhow::ensure!(services.processes().signal(name, signal)?, "{name} does not run");
+    Ok(())
+}
+
+/// Resident memory of a service in MiB.
+pub fn resident_mib(services: &Services, name: &str) -> anyhow::Result<f64> {
+    let State::Running(pid) = services.processes().state(name) else {
+        bail!("{name} does not run");
+    };
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    parse_resident_mib(&status).with_context(|| format!("no VmRSS of {name}"))
+}
+
+fn parse_resident_mib(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+/// What a service says at `/metrics`.
+pub fn metrics_of(services: &Services, name: &str) -> Option<String> {
+    let url = services.url(name)?;
+    let port = url.rsplit_once(':')?.1.parse().ok()?;
+    probe::http_body(port, "/metrics")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_from_what_the_kernel_says() {
+        let status = "Name:\tx\nVmPeak:\t 9 kB\nVmRSS:\t    2048 kB\nThreads:\t3\n";
+        assert_eq!(parse_resident_mib(status), Some(2.0));
+        assert_eq!(parse_resident_mib("Name:\tkthread\n"), None);
+    }
+}

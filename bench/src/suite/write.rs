@@ -1,0 +1,79 @@
+//! `write`: notes over HTTP, one record each, beside the same HTTP server answering with a constant.
+
+use serde_json::json;
+
+use super::{
+    ROUNDS,
+    drive::{Arrivals, Load, Tally, drive},
+    report::{Figure, Finding, Goal},
+    requests::{fitting_text, note, place_orders, receive_stock, rest},
+    rig::{Pace, Rig},
+};
+use crate::load::{Request, Target};
+
+/// Connections of the closed loop.
+const CONNECTIONS: usize = 256;
+/// Orders that notes are put on.
+const ORDERS: usize = 2_000;
+
+/// Runs it.
+pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
+    let services = rig.services(1, 0)?;
+    let target = Target::new(&services.command_urls()[0])?;
+    let constant = Target::new(&rig.constant_server()?)?;
+    let text = fitting_text(&rig.codec().await?)?;
+    receive_stock(&target, "write").await?;
+    let orders = place_orders(&target, "write-order", rig.pace.count(ORDERS)).await?;
+    rest().await;
+    let (mut ours, mut theirs, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rig.pace.times(ROUNDS) {
+        let constant_run = peak(rig.pace, &constant, note(&constant, "constant", &orders, &text)).await?;
+        theirs.push(constant_run.per_second());
+        let make = note(&target, &format!("write-{round}"), &orders, &text);
+        let write = peak(rig.pace, &target, make).await?;
+        ours.push(write.per_second());
+        unavailable.push(write.unavailable);
+        eprintln!(
+            "  round {}: {:.0} notes/s, constant answers {:.0}",
+            round + 1,
+            ours[round],
+            theirs[round]
+        );
+    }
+    let what = "notes/s to those of a constant answer";
+    let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.5));
+    Ok(Finding::new(
+        ratio,
+        Vec::new(),
+        json!({
+            "write_per_second": ours,
+            "constant_per_second": theirs,
+            "answers_503": unavailable,
+            "connections": CONNECTIONS,
+        }),
+    ))
+}
+
+/// The most that this can do with so many connections: a closed loop. Nothing may fail but 503s, which are sent again.
+pub(super) async fn peak(
+    pace: Pace,
+    target: &Target,
+    make: impl Fn(usize) -> Request + 'static,
+) -> anyhow::Result<Tally> {
+    let load = Load {
+        targets: vec![target.clone()],
+        connections: CONNECTIONS,
+        arrivals: Arrivals::Closed,
+        warm_up: pace.seconds(2),
+        duration: pace.seconds(8),
+        again: true,
+    };
+    let tally = drive(load, make).await?;
+    anyhow::ensure!(
+        tally.failed == 0,
+        "{} requests failed: {:?}",
+        tally.failed,
+        tally.failures
+    );
+    Ok(tally)
+}
