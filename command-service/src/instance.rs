@@ -59,7 +59,7 @@ impl PeerService for Local {
             let position = self.writers.prove(partition, ERRAND_TIMEOUT).await?;
             Ok((partition, position))
         });
-        encode(futures::future::try_join_all(proofs).await?)
+        encode(&futures::future::try_join_all(proofs).await?)
     }
 
     async fn positions(&self, slots: Vec<usize>) -> Result<Bytes, NotAnswered> {
@@ -68,7 +68,7 @@ impl PeerService for Local {
             let (position, _) = held.get(slot)?;
             Some((partition_at(slot, self.partitions), *position))
         });
-        encode(positions.collect())
+        encode(&positions.collect::<Vec<_>>())
     }
 
     async fn state(&self, slot: usize) -> Result<StateChunks, NotAnswered> {
@@ -77,8 +77,8 @@ impl PeerService for Local {
     }
 }
 
-fn encode(positions: Vec<(TopicPartition, i64)>) -> Result<Bytes, NotAnswered> {
-    serde_json::to_vec(&positions)
+fn encode(positions: &[(TopicPartition, i64)]) -> Result<Bytes, NotAnswered> {
+    serde_json::to_vec(positions)
         .map(Bytes::from)
         .map_err(|_| NotAnswered::Unavailable)
 }

@@ -98,6 +98,21 @@ pub fn describe() {
         }
     }
     counter!(EVICTED).absolute(0);
+    describe_cluster();
+    for fault in [Fault::Header(""), Fault::After, Fault::Hash] {
+        counter!(VOID, "reader" => "writer", "fault" => fault.label()).absolute(0);
+    }
+    for cause in ["doubt", "other_writer"] {
+        counter!(UNSETTLED, "cause" => cause).absolute(0);
+    }
+    counter!(APPENDED).absolute(0);
+    counter!(STOPPED).absolute(0);
+    counter!(DEAD_LETTERS).absolute(0);
+    counter!(SHED).absolute(0);
+}
+
+/// What is about several instances.
+fn describe_cluster() {
     describe_gauge!(
         MEMBERS,
         "Instances of the command service that this one knows to be alive, itself included."
@@ -119,16 +134,6 @@ pub fn describe() {
         counter!(FORWARDED, "outcome" => outcome).absolute(0);
     }
     counter!(PEERS_GONE).absolute(0);
-    for fault in [Fault::Header(""), Fault::After, Fault::Hash] {
-        counter!(VOID, "reader" => "writer", "fault" => fault.label()).absolute(0);
-    }
-    for cause in ["doubt", "other_writer"] {
-        counter!(UNSETTLED, "cause" => cause).absolute(0);
-    }
-    counter!(APPENDED).absolute(0);
-    counter!(STOPPED).absolute(0);
-    counter!(DEAD_LETTERS).absolute(0);
-    counter!(SHED).absolute(0);
 }
 
 pub(crate) fn appended() {

@@ -161,7 +161,7 @@ impl Shop {
             }
             Op::Expire(which) => {
                 let due = Timestamp(0);
-                self.order_command(which, |order_id, _| OrderCommand::Expire { order_id, due })
+                self.order_command(which, |order_id, _| OrderCommand::Expire { order_id, due });
             }
             Op::Note(which) => self.order_command(which, |order_id, _| OrderCommand::AddNote {
                 order_id,

@@ -136,6 +136,7 @@ pub async fn stocked(setup: Setup) -> (Pipeline, Client) {
 }
 
 /// Waits until no order is pending, then compares everything with everything.
+#[expect(clippy::implicit_hasher, reason = "it is what a load gives")]
 pub async fn settle_and_compare(pipeline: &Pipeline, client: &Client, acknowledged: &HashMap<String, i64>) {
     let report = crate::eventually("every order comes to rest", Duration::from_secs(90), async || {
         let report = pipeline.verify();

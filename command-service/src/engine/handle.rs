@@ -221,7 +221,7 @@ impl Handle {
         self.ask(timeout, |reply| Input::Prove { slot, reply }).await?
     }
 
-    /// Tells what came of an [`Errand`].
+    /// Tells what came of an [`super::Errand`].
     pub fn finish(&self, step: ErrandStep, decision: Decision) {
         // The thread runs as long as there is a handle.
         let _ = self.inputs.send(Input::Stepped { step, decision });

@@ -114,15 +114,11 @@ impl<D: Domain, C> Core<D, C> {
     /// does so at once: should somebody else have written in between, its first record is void and it reads on.
     pub fn lead(&mut self) {
         match self.phase {
-            Phase::Resting => {
-                self.untold = true;
-                self.read(Upto::End);
-            }
             Phase::Reading(Upto::Ever) if self.current => {
                 self.untold = true;
                 self.finish_reading();
             }
-            Phase::Reading(Upto::Ever) => {
+            Phase::Resting | Phase::Reading(Upto::Ever) => {
                 self.untold = true;
                 self.read(Upto::End);
             }

@@ -1,7 +1,7 @@
 //! What becomes of a command to an order.
 
 use schemas::{
-    OrderEvent,
+    OrderEvent, Timestamp,
     orders::{
         NoteAdded, OrderCancelled, OrderConfirmed, OrderExpired, OrderLineRefused, OrderLineReleased,
         OrderLineReserved, OrderLineShipped, OrderPaid, OrderPlaced, OrderRejected, OrderShipped, PlacedLine,
@@ -80,24 +80,7 @@ pub(crate) fn decide(
                 reason: reason.clone(),
             }))
         }
-        OrderCommand::Expire { due, .. } => {
-            require(
-                order,
-                order.status == OrderStatus::Confirmed,
-                Reason::NotExpirable,
-                "only a confirmed one can expire",
-            )?;
-            require(
-                order,
-                *due <= occurred_at,
-                Reason::NotExpirable,
-                "its payment window is not over",
-            )?;
-            Ok(OrderEvent::Expired(OrderExpired {
-                occurred_at,
-                order_id,
-            }))
-        }
+        OrderCommand::Expire { due, .. } => expire(order, order_id, *due, occurred_at),
         OrderCommand::AddNote {
             note_id,
             author,
@@ -123,6 +106,33 @@ pub(crate) fn decide(
         | OrderCommand::RecordShipped { .. } => decide_step(order, command, context),
         OrderCommand::Place { .. } => Err(already_placed(order_id)),
     }
+}
+
+/// Only time that the command and the state carry decides whether it is over.
+fn expire(
+    order: &Order,
+    order_id: Uuid,
+    due: Timestamp,
+    occurred_at: Timestamp,
+) -> Result<OrderEvent, Refusal> {
+    let confirmed = order.status == OrderStatus::Confirmed;
+    require(
+        order,
+        confirmed,
+        Reason::NotExpirable,
+        "only a confirmed one can expire",
+    )?;
+    let over = due <= occurred_at;
+    require(
+        order,
+        over,
+        Reason::NotExpirable,
+        "its payment window is not over",
+    )?;
+    Ok(OrderEvent::Expired(OrderExpired {
+        occurred_at,
+        order_id,
+    }))
 }
 
 /// What the process manager records.

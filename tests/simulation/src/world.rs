@@ -113,6 +113,10 @@ enum Attempt {
     NotTaken,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a thing that happened to it or not"
+)]
 struct Client {
     id: Uuid,
     fingerprint: [u8; 16],

@@ -110,7 +110,7 @@ async fn instances_that_are_killed_or_stopped_are_not_missed() {
     let load = Load::start(&pipeline.clients());
     for number in [1, 2, 3, 1] {
         let victim = format!("command-service-{number}");
-        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         pipeline.kill(&victim);
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         pipeline
@@ -140,7 +140,7 @@ async fn a_rolling_restart_fails_no_request() {
     let load = Load::start(&pipeline.clients());
     for number in 1..=INSTANCES {
         let service = format!("command-service-{number}");
-        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         pipeline
             .services
             .stop(&service)
@@ -222,7 +222,7 @@ async fn the_last_item_goes_to_one_of_a_thousand_though_an_instance_dies() {
     for buyer in buyers {
         orders.push(buyer.await.expect("every buyer is answered"));
     }
-    let report = eventually("every order comes to rest", Duration::from_secs(60), async || {
+    let report = eventually("every order comes to rest", Duration::from_mins(1), async || {
         let report = pipeline.verify();
         (report["log"]["orders_with_open_steps"] == 0).then_some(report)
     })

@@ -15,7 +15,7 @@ static COMPONENTS: Mutex<()> = Mutex::const_new(());
 /// Kills one thing after the other under load, each started again the way `up` does it.
 async fn kill_each(name: &str, victims: &[String]) {
     let (pipeline, client) = stocked(Setup::new(name)).await;
-    let load = Load::start(&[client.clone()]);
+    let load = Load::start(std::slice::from_ref(&client));
     for victim in victims {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         if pipeline.services.names().contains(victim) {
@@ -91,7 +91,7 @@ async fn the_command_service_starts_and_works_while_postgres_redis_and_the_regis
 async fn a_redis_that_lost_everything_is_rebuilt_unasked() {
     let _alone = COMPONENTS.lock().await;
     let (pipeline, client) = stocked(Setup::new("flushed")).await;
-    let load = Load::start(&[client.clone()]);
+    let load = Load::start(std::slice::from_ref(&client));
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     e2e::flush_redis().await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
