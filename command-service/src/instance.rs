@@ -215,7 +215,7 @@ async fn run_errands(mut errands: UnboundedReceiver<Errand>, router: Router<Loca
     while let Some(Errand { step, request }) = errands.recv().await {
         let router = Arc::clone(&router);
         tokio::spawn(async move {
-            let decision = router.submit(Submission::now(request), ERRAND_TIMEOUT).await;
+            let decision = router.submit(Submission::step(request), ERRAND_TIMEOUT).await;
             router.local().writers.finish(step, decision);
         });
     }

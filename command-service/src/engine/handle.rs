@@ -180,7 +180,11 @@ impl Handle {
     /// Has a command decided, and waits until its record is effective; or has it kept durably, where that is enough and its
     /// answer is not known yet.
     pub async fn submit(&self, submission: Submission, timeout: Duration) -> Decision {
-        let _seat = self.take_seat(&submission.request)?;
+        let _seat = if submission.is_step {
+            None
+        } else {
+            Some(self.take_seat(&submission.request)?)
+        };
         let partition = partition_for(&submission.request.command, self.shared.partitions);
         let slot = slot_of(partition, self.shared.partitions);
         let submission = Box::new(submission);

@@ -122,6 +122,8 @@ pub struct Submission {
     pub request: Request<Command>,
     /// Whether it is enough to keep it durably, to be carried out when its turn comes.
     pub respond_async: bool,
+    /// Whether it is a step of the process manager: an order that was let in is carried through, however much waits.
+    pub is_step: bool,
 }
 
 impl Submission {
@@ -130,6 +132,16 @@ impl Submission {
         Self {
             request,
             respond_async: false,
+            is_step: false,
+        }
+    }
+
+    /// A step of another instance's process manager.
+    pub const fn step(request: Request<Command>) -> Self {
+        Self {
+            request,
+            respond_async: false,
+            is_step: true,
         }
     }
 }

@@ -490,6 +490,12 @@ impl Writers {
         if self.steps_retried.elapsed() >= RETRY_STEPS {
             self.steps_retried = Instant::now();
             self.steps.extend(self.manager.take_stalled());
+            // What this instance accepted for another one, that one sees to.
+            for (number, slot) in self.slots.iter().enumerate() {
+                if !slot.is_owned() {
+                    self.accepted.forget(number);
+                }
+            }
         }
         if let Some(reason) = self.appender.broken() {
             tracing::error!(reason, "writer.producer.broken: making a new one");

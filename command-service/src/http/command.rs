@@ -77,6 +77,7 @@ impl Frame {
         let submission = Submission {
             request,
             respond_async: self.respond_async,
+            is_step: false,
         };
         let decision = api.instance.submit(submission, ANSWER_TIMEOUT).await;
         match decision.map_err(problem)? {
