@@ -113,9 +113,19 @@ impl LogReader {
 
     /// The first offset that is there and the one that the next record will get, as the broker says now.
     pub fn watermarks(&self, partition: TopicPartition, timeout: Duration) -> Result<(i64, i64), LogError> {
-        Ok(self
-            .consumer
-            .fetch_watermarks(self.name(partition.topic), partition.partition, timeout)?)
+        let name = self.name(partition.topic);
+        let asked = self.consumer.fetch_watermarks(name, partition.partition, timeout);
+        match asked {
+            // The client remembers that a broker that had just started knew no leader, and does not ask again by itself as
+            // long as nothing is assigned.
+            Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition)) => {
+                self.consumer.fetch_metadata(Some(name), timeout)?;
+                Ok(self
+                    .consumer
+                    .fetch_watermarks(name, partition.partition, timeout)?)
+            }
+            asked => Ok(asked?),
+        }
     }
 
     /// The records at one offset of each partition; those that are there. Replaces what is assigned.

@@ -27,6 +27,9 @@ const QUEUED_PAUSE: Duration = Duration::from_millis(1);
 /// How often progress is told, at most.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// After so long with nothing but errors, a new client is made.
+const REMAKE_AFTER: Duration = Duration::from_secs(5);
+
 /// Pause after an error.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
@@ -54,23 +57,36 @@ pub(super) struct Readers {
 
 /// Starts both threads. Each ends when its sender is dropped.
 pub(super) fn start(config: &LogConfig, inputs: &Sender<Input>) -> Result<Readers, LogError> {
-    let hopping = LogReader::hopping(config, "writer")?;
-    let following = LogReader::new(config, "standby")?;
     Ok(Readers {
-        hopping: spawn("writers-reader", hopping, inputs.clone(), Duration::ZERO)?,
-        following: spawn("standbys-reader", following, inputs.clone(), FOLLOW_PAUSE)?,
+        hopping: spawn("writers-reader", config, hopping, inputs.clone(), Duration::ZERO)?,
+        following: spawn("standbys-reader", config, following, inputs.clone(), FOLLOW_PAUSE)?,
     })
+}
+
+/// Makes a reader of one kind.
+type Make = fn(&LogConfig) -> Result<LogReader, LogError>;
+
+fn hopping(config: &LogConfig) -> Result<LogReader, LogError> {
+    LogReader::hopping(config, "writer")
+}
+
+fn following(config: &LogConfig) -> Result<LogReader, LogError> {
+    LogReader::new(config, "standby")
 }
 
 fn spawn(
     name: &str,
-    reader: LogReader,
+    config: &LogConfig,
+    make: Make,
     inputs: Sender<Input>,
     pause: Duration,
 ) -> Result<Sender<Order>, LogError> {
     let (orders, inbox) = crossbeam_channel::unbounded();
     let mut reading = Reading {
-        reader,
+        reader: make(config)?,
+        config: config.clone(),
+        make,
+        failing_since: None,
         inputs,
         pause,
         active: FxHashMap::default(),
@@ -87,6 +103,10 @@ fn spawn(
 
 struct Reading {
     reader: LogReader,
+    config: LogConfig,
+    make: Make,
+    /// Since when nothing but errors came.
+    failing_since: Option<Instant>,
     inputs: Sender<Input>,
     pause: Duration,
     active: FxHashMap<TopicPartition, Active>,
@@ -154,11 +174,29 @@ impl Reading {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            if let Err(error) = self.step() {
-                tracing::warn!(%error, "writer.log.read: trying again");
-                self.assigned = false;
-                std::thread::sleep(BACK_OFF);
+            match self.step() {
+                Ok(()) => self.failing_since = None,
+                Err(error) => {
+                    self.assigned = false;
+                    self.recover(&error);
+                    std::thread::sleep(BACK_OFF);
+                }
             }
+        }
+    }
+
+    /// Tries again, after a while with a new client: one may hold on to what a broker said that had just started.
+    fn recover(&mut self, error: &LogError) {
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < REMAKE_AFTER {
+            tracing::debug!(%error, "writer.log.read: trying again");
+            return;
+        }
+        tracing::warn!(%error, "writer.log.read: trying again with a new client");
+        self.failing_since = None;
+        match (self.make)(&self.config) {
+            Ok(reader) => self.reader = reader,
+            Err(error) => tracing::warn!(%error, "writer.log.reader.make"),
         }
     }
 
