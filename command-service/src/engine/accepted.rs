@@ -207,23 +207,17 @@ impl Accepted {
         self.assigned.clear();
     }
 
-    /// What is known of a command: its fingerprint, and how it stands.
-    pub fn find(&self, id: Uuid) -> Option<([u8; 16], Standing)> {
+    /// How a command stands that was accepted here.
+    pub fn find(&self, id: Uuid) -> Option<Standing> {
         let waiting = self.waiting.get(&id)?;
-        Some((waiting.fingerprint, Standing::Accepted(waiting.place)))
+        Some(Standing::Accepted(waiting.place))
     }
 
     /// A caller waits for a command to be durable. None where somebody else had it appended before; else the ticket to append
     /// it under.
     pub fn expect(&mut self, slot: usize, request: &Request<Command>, reply: Reply) -> Option<usize> {
         if let Some(waiting) = self.waiting.get_mut(&request.id) {
-            if waiting.fingerprint != request.fingerprint {
-                waiting.others.push(Other {
-                    slot,
-                    request: request.clone(),
-                    reply,
-                });
-            } else if waiting.place.is_some() {
+            if waiting.place.is_some() {
                 let _ = reply.send(Ok(Standing::Accepted(waiting.place)));
             } else {
                 waiting.replies.push(reply);
@@ -313,15 +307,16 @@ impl Accepted {
         others
     }
 
-    /// Another request under the key of one that is accepted waits until the log says whose the key is. Given back where none
-    /// is accepted.
-    pub fn wait_for_other(&mut self, other: Other) -> Option<Other> {
-        match self.waiting.get_mut(&other.request.id) {
-            Some(waiting) if waiting.fingerprint != other.request.fingerprint => {
-                waiting.others.push(other);
-                None
-            }
-            _ => Some(other),
+    /// Whether another request is accepted under this one's key.
+    pub fn is_another(&self, request: &Request<Command>) -> bool {
+        let waiting = self.waiting.get(&request.id);
+        waiting.is_some_and(|waiting| waiting.fingerprint != request.fingerprint)
+    }
+
+    /// A request under the key of another one, which is accepted, waits until the log says whose the key is.
+    pub fn wait_for_another(&mut self, other: Other) {
+        if let Some(waiting) = self.waiting.get_mut(&other.request.id) {
+            waiting.others.push(other);
         }
     }
 

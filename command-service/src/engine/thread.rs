@@ -229,14 +229,11 @@ impl Writers {
     }
 
     fn submit(&mut self, slot: usize, request: Request<Command>, reply: oneshot::Sender<Decision>) {
-        let other = Other { slot, request, reply };
-        let free = if self.slots[slot].core.knows(&other.request) {
-            Some(other)
+        let core = &mut self.slots[slot].core;
+        if self.accepted.is_another(&request) && !core.knows(&request) {
+            self.accepted.wait_for_another(Other { slot, request, reply });
         } else {
-            self.accepted.wait_for_other(other)
-        };
-        if let Some(Other { request, reply, .. }) = free {
-            self.slots[slot].core.submit(request, Caller::Client(reply));
+            core.submit(request, Caller::Client(reply));
         }
         self.carry_out(slot);
     }
@@ -249,6 +246,8 @@ impl Writers {
         } else if core.knows(&request) {
             core.submit(request, Caller::Client(reply));
             self.carry_out(slot);
+        } else if self.accepted.is_another(&request) {
+            self.accepted.wait_for_another(Other { slot, request, reply });
         } else if let Some(ticket) = self.accepted.expect(slot, &request, reply) {
             let (key, value) = accepted::encode(&request);
             let record = PlainNew {
@@ -303,7 +302,7 @@ impl Writers {
         });
         answered
             .map(Standing::Answered)
-            .or_else(|| self.accepted.find(id).map(|(_, standing)| standing))
+            .or_else(|| self.accepted.find(id))
             .or_else(|| {
                 let pending = self.slots.iter().any(|slot| slot.core.is_pending(id));
                 pending.then_some(Standing::Accepted(None))
