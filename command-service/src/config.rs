@@ -97,7 +97,7 @@ impl Config for CommandConfig {
                 .unwrap_or(".local/data/command-service")
                 .into(),
             hot_aggregates: settings.parse_or("TAILWATER_HOT_AGGREGATES", 1_000_000)?,
-            checkpoint_every_ms: settings.parse_or("TAILWATER_CHECKPOINT_EVERY_MS", 5_000)?,
+            checkpoint_every_ms: settings.parse_or("TAILWATER_CHECKPOINT_EVERY_MS", 10_000)?,
         })
     }
 }

@@ -39,8 +39,8 @@ pub struct CheckpointConfig {
     pub data_dir: PathBuf,
     /// At least so often, where anything happened.
     pub every: Duration,
-    /// Also once so many aggregates and commands of a partition changed: taking them is to cost the writers a few hundred
-    /// microseconds at most.
+    /// Also once so many aggregates and commands of a partition changed. Taking them costs the writers some 100 ns for each;
+    /// writing them costs the less the more come at once, since their keys lie all over the file.
     pub changes: usize,
     /// Aggregates in memory, over all partitions, about. Others are read from the embedded store when somebody wants them.
     pub hot_aggregates: usize,
@@ -55,8 +55,8 @@ impl CheckpointConfig {
     pub const fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
-            every: Duration::from_secs(5),
-            changes: 1_000,
+            every: Duration::from_secs(10),
+            changes: 16_000,
             hot_aggregates: 1_000_000,
             hot_commands: 250_000,
             cache_bytes: 256 << 20,

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redb::{
-    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction,
+    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 
-use super::filter::Filter;
+use super::filter::{Filter, Filters};
 use super::format::{COMMANDS, META, Meta, OPEN, OldCommand, STATES, TIMES, decode, encode, seal, unseal};
 use super::view::View;
 use super::{Identity, StoreError, Stored};
@@ -23,7 +24,7 @@ const FORGET_MAX: usize = 20_000;
 pub struct Store<D> {
     database: Database,
     identity: Identity,
-    filter: Mutex<Arc<Filter>>,
+    filters: Mutex<Filters>,
     durability: Mutex<Durable>,
     domain: PhantomData<fn() -> D>,
 }
@@ -85,7 +86,7 @@ impl<D: Stored> Store<D> {
             let store = Self {
                 database,
                 identity,
-                filter: Mutex::new(Arc::new(Filter::for_twice(0))),
+                filters: Mutex::default(),
                 durability: Mutex::new(Durable::default()),
                 domain: PhantomData,
             };
@@ -118,7 +119,8 @@ impl<D: Stored> Store<D> {
         {
             open.push(decode(entry.map_err(unusable)?.0.value()).map_err(unusable)?);
         }
-        self.fill_filter(&read, 0).map_err(unusable)?;
+        self.fill_commands(&read, 0).map_err(unusable)?;
+        self.fill_states(&read, 0).map_err(unusable)?;
         Ok(Some(Restored {
             checkpoint: meta.checkpoint(),
             log_time: meta.log_time,
@@ -136,25 +138,52 @@ impl<D: Stored> Store<D> {
         self.identity
     }
 
-    fn filter(&self) -> Arc<Filter> {
-        Arc::clone(&self.filter.lock().unwrap_or_else(PoisonError::into_inner))
+    fn filters(&self) -> Filters {
+        self.filters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Makes the filter anew, of all commands that there are, with room for more.
-    fn fill_filter(&self, read: &ReadTransaction, more: usize) -> Result<(), StoreError> {
-        let commands = read.open_table(COMMANDS).map_err(StoreError::database)?;
-        let count = redb::ReadableTableMetadata::len(&commands).map_err(StoreError::database)?;
-        let filter = Filter::for_twice(usize::try_from(count).unwrap_or(0) + more);
-        for entry in commands.iter().map_err(StoreError::database)? {
-            filter.insert(entry.map_err(StoreError::database)?.0.value());
+    /// Makes the filter of the commands anew, of all that there are, with room for more.
+    fn fill_commands(&self, read: &ReadTransaction, more: usize) -> Result<(), StoreError> {
+        let filter = filter_of(read, COMMANDS, more, |filter, id| filter.insert(&id))?;
+        self.filters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .commands = Arc::new(filter);
+        Ok(())
+    }
+
+    /// Makes the filter of the aggregates anew, of all that there are, with room for more.
+    fn fill_states(&self, read: &ReadTransaction, more: usize) -> Result<(), StoreError> {
+        let filter = filter_of(read, STATES, more, |filter, key| filter.insert(key))?;
+        self.filters.lock().unwrap_or_else(PoisonError::into_inner).states = Arc::new(filter);
+        Ok(())
+    }
+
+    /// Puts what comes into the filters.
+    fn filter(&self, delta: &Delta<D>) -> Result<(), StoreError> {
+        let now = self.filters();
+        if !now.commands.has_room_for(delta.commands.len()) {
+            self.fill_commands(&self.read()?, delta.commands.len())?;
         }
-        *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(filter);
+        if !now.states.has_room_for(delta.states.len()) {
+            self.fill_states(&self.read()?, delta.states.len())?;
+        }
+        let filters = self.filters();
+        for (id, _) in &delta.commands {
+            filters.commands.insert(&id.as_u128());
+        }
+        for changed in &delta.states {
+            filters.states.insert(encode(&changed.key).as_slice());
+        }
         Ok(())
     }
 
     /// The last snapshot.
     fn view(&self) -> Result<Arc<dyn Cold<D>>, StoreError> {
-        Ok(Arc::new(View::<D>::new(&self.read()?, self.filter())?))
+        Ok(Arc::new(View::<D>::new(&self.read()?, self.filters())?))
     }
 
     /// Makes the next snapshot, in one transaction. It is on disk when this returns if the last one that was is older than
@@ -171,13 +200,7 @@ impl<D: Stored> Store<D> {
             })
             .map_err(StoreError::database)?;
         // Before the commit: whoever sees the commit must see them.
-        if !self.filter().has_room_for(delta.commands.len()) {
-            self.fill_filter(&self.read()?, delta.commands.len())?;
-        }
-        let filter = self.filter();
-        for (id, _) in &delta.commands {
-            filter.insert(id.as_u128());
-        }
+        self.filter(delta)?;
         self.write(&write, delta).map_err(StoreError::database)?;
         write.commit().map_err(StoreError::database)?;
         durability.is_behind = !durable;
@@ -212,6 +235,25 @@ impl<D: Stored> Store<D> {
         write_commands(write, delta)?;
         write_meta(write, self.identity, delta)
     }
+}
+
+fn filter_of<K: redb::Key, V: redb::Value>(
+    read: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+    more: usize,
+    insert: impl Fn(&Filter, K::SelfType<'_>),
+) -> Result<Filter, StoreError> {
+    let table = match read.open_table(table) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Filter::for_twice(more)),
+        Err(error) => return Err(StoreError::database(error)),
+    };
+    let rows = table.len().map_err(StoreError::database)?;
+    let filter = Filter::for_twice(usize::try_from(rows).unwrap_or(0) + more);
+    for entry in table.iter().map_err(StoreError::database)? {
+        insert(&filter, entry.map_err(StoreError::database)?.0.value());
+    }
+    Ok(filter)
 }
 
 fn write_meta<D: Stored>(

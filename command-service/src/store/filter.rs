@@ -1,14 +1,17 @@
-//! Which commands may be in a snapshot: a Bloom filter, so that a command that was never seen costs no read.
+//! What may be in a table of a snapshot: a Bloom filter, so that a command that was never seen, or an aggregate that is about
+//! to be created, costs no read.
 
+use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fastbloom::AtomicBloomFilter;
 use rustc_hash::FxBuildHasher;
 
-/// One command in so many that was never seen costs a read.
+/// One key in so many that was never seen costs a read.
 const FALSE_POSITIVES: f64 = 0.01;
 
-/// Commands that the smallest filter is made for: 20 KiB.
+/// Keys that the smallest filter is made for: 20 KiB.
 const CAPACITY_MIN: usize = 16_384;
 
 /// Shared by the one thread that stores and the one that reads.
@@ -31,17 +34,37 @@ impl Filter {
         }
     }
 
-    pub fn insert(&self, id: u128) {
-        self.bloom.insert(&id);
-        self.count.fetch_add(1, Ordering::Relaxed);
+    pub fn insert(&self, key: &(impl Hash + ?Sized)) {
+        // One that is written again takes no room.
+        if !self.bloom.insert(key) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    pub fn may_have(&self, id: u128) -> bool {
-        self.bloom.contains(&id)
+    pub fn may_have(&self, key: &(impl Hash + ?Sized)) -> bool {
+        self.bloom.contains(key)
     }
 
     /// Whether so many more fit in.
     pub fn has_room_for(&self, more: usize) -> bool {
         self.count.load(Ordering::Relaxed) + more <= self.capacity
+    }
+}
+
+/// The filters of one snapshot.
+#[derive(Clone)]
+pub(super) struct Filters {
+    /// By id.
+    pub commands: Arc<Filter>,
+    /// By encoded key.
+    pub states: Arc<Filter>,
+}
+
+impl Default for Filters {
+    fn default() -> Self {
+        Self {
+            commands: Arc::new(Filter::for_twice(0)),
+            states: Arc::new(Filter::for_twice(0)),
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! A snapshot as it is read while the service runs.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use redb::{ReadOnlyTable, ReadTransaction};
 use uuid::Uuid;
 
-use super::filter::Filter;
+use super::filter::Filters;
 use super::format::{COMMANDS, OldCommand, STATES, encode, unseal};
 use super::{StoreError, Stored};
 use crate::metrics;
@@ -16,16 +15,16 @@ use crate::writer::cold::{Cold, ColdError, Old};
 pub(super) struct View<D> {
     states: ReadOnlyTable<&'static [u8], &'static [u8]>,
     commands: ReadOnlyTable<u128, &'static [u8]>,
-    filter: Arc<Filter>,
+    filters: Filters,
     domain: PhantomData<fn() -> D>,
 }
 
 impl<D: Stored> View<D> {
-    pub fn new(read: &ReadTransaction, filter: Arc<Filter>) -> Result<Self, StoreError> {
+    pub fn new(read: &ReadTransaction, filters: Filters) -> Result<Self, StoreError> {
         Ok(Self {
             states: read.open_table(STATES).map_err(StoreError::database)?,
             commands: read.open_table(COMMANDS).map_err(StoreError::database)?,
-            filter,
+            filters,
             domain: PhantomData,
         })
     }
@@ -38,6 +37,9 @@ fn failed(error: &redb::StorageError) -> ColdError {
 impl<D: Stored> Cold<D> for View<D> {
     fn state(&self, key: &D::Key) -> Result<Option<D::State>, ColdError> {
         let key = encode(key);
+        if !self.filters.states.may_have(key.as_slice()) {
+            return Ok(None);
+        }
         let found = self
             .states
             .get_owned(key.as_slice())
@@ -48,7 +50,7 @@ impl<D: Stored> Cold<D> for View<D> {
 
     fn kept(&self, id: Uuid) -> Result<Option<Old<D::Answer>>, ColdError> {
         let id = id.as_u128();
-        if !self.filter.may_have(id) {
+        if !self.filters.commands.may_have(&id) {
             return Ok(None);
         }
         let found = self.commands.get_owned(id).map_err(|error| failed(&error))?;
