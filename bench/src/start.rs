@@ -4,7 +4,7 @@
 //! The writer's own code in one process: records come from memory, not from Kafka, and a peer's stream does not cross a
 //! network. As in the service, one thread folds all partitions and another one writes checkpoints.
 
-mod history;
+pub(crate) mod history;
 mod writers;
 
 use std::path::PathBuf;
@@ -63,7 +63,13 @@ fn seconds(duration: Duration) -> String {
 }
 
 fn times(options: &Options, folder: &std::path::Path) -> anyhow::Result<()> {
-    let mut history = History::new(options.partitions, options.aggregates, options.events);
+    let mut history = History::new(
+        history::codec(),
+        history::LOG,
+        options.partitions,
+        options.aggregates,
+        options.events,
+    );
     let mut logs: Vec<Vec<LogRecord>> = (0..options.partitions).map(|_| Vec::new()).collect();
     while let Some((partition, record)) = history.next_record() {
         logs[partition].push(record);
@@ -113,9 +119,8 @@ fn times(options: &Options, folder: &std::path::Path) -> anyhow::Result<()> {
     ]);
 
     let began = Instant::now();
-    let mut bytes = 0;
     let theirs = folder.join("theirs");
-    writers.carry_over(&theirs, &mut bytes)?;
+    let bytes = writers.carry_over(&theirs)?;
     let carried = began.elapsed();
     drop(writers);
 
@@ -147,7 +152,13 @@ fn times(options: &Options, folder: &std::path::Path) -> anyhow::Result<()> {
 }
 
 fn memory(options: &Options, folder: &std::path::Path) -> anyhow::Result<()> {
-    let mut history = History::new(options.partitions, options.aggregates, options.events);
+    let mut history = History::new(
+        history::codec(),
+        history::LOG,
+        options.partitions,
+        options.aggregates,
+        options.events,
+    );
     let mut writers = Writers::open(options.partitions, options.hot, folder)?;
     let began = Instant::now();
     let mut told = Instant::now();

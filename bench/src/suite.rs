@@ -17,6 +17,7 @@ pub mod report;
 pub mod requests;
 pub mod rig;
 pub mod rolling;
+pub mod start;
 pub mod write;
 
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ const ROUNDS: usize = 5;
 /// How long one benchmark may take.
 const TIME_MAX: Duration = Duration::from_mins(8);
 
-/// The benchmarks, in the order in which they run. (`start`, the recovery times, is a program of its own.)
+/// The benchmarks, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Name {
     /// The writer in process, beside Kafka's own performance tool
@@ -51,6 +52,8 @@ pub enum Name {
     Rolling,
     /// Kafka killed for ten seconds
     Outage,
+    /// Ready from the log, from a checkpoint, from another instance
+    Start,
 }
 
 /// What the suite is told.
@@ -77,6 +80,7 @@ impl Name {
             Self::Failover => "failover",
             Self::Rolling => "rolling",
             Self::Outage => "outage",
+            Self::Start => "start",
         }
     }
 
@@ -89,6 +93,7 @@ impl Name {
             Self::Failover => failover::run(rig).await,
             Self::Rolling => rolling::run(rig).await,
             Self::Outage => outage::run(rig).await,
+            Self::Start => start::run(rig).await,
         }
     }
 }

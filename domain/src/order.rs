@@ -2,12 +2,12 @@
 
 mod decide;
 mod evolve;
+mod notes;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use rpds::HashTrieSetSync;
 use schemas::{Timestamp, orders::PlacedLine};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -143,7 +143,8 @@ pub struct Order {
     /// Lines that are `Reserved`.
     reserved: u32,
     /// Ids of its notes.
-    notes: HashTrieSetSync<Uuid>,
+    #[serde(with = "notes")]
+    notes: notes::Notes,
     /// Its payment.
     pub payment: Option<Arc<Payment>>,
     /// When it was confirmed, which is where the payment window begins, and the event that did it.

@@ -5,7 +5,7 @@
 use crossbeam_channel::Sender;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders, ToBytes};
+use rdkafka::message::{DeliveryResult, Header, Headers as _, Message, OwnedHeaders, ToBytes};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use schemas::Topic;
 
@@ -127,6 +127,15 @@ impl<R: Send + 'static> Appender<R> {
             .payload(&record.value)
             .headers(record.headers(&self.ce_source));
         self.send(message)
+    }
+
+    /// Size of a record in the log, in bytes, without what a batch adds: key, value, and the names and values of its headers.
+    pub fn log_bytes(&self, record: &NewRecord) -> usize {
+        let headers = record.headers(&self.ce_source);
+        let headers = headers
+            .iter()
+            .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+        record.key.len() + record.value.len() + headers.sum::<usize>()
     }
 
     /// Sends a record to a plain topic; the same holds.

@@ -1,13 +1,14 @@
-//! A log of orders, made one record after the other.
+//! A log of orders, made one record after the other. Nothing is left to do for the process manager after ten events of each.
 
 use eventlog::{Link, LogId, LogRecord, NewRecord, Positions, partition_of};
 use schemas::orders::{
-    NoteAdded, OrderConfirmed, OrderLineReserved, OrderPaid, OrderPlaced, OrderShipped, PlacedLine,
+    NoteAdded, OrderConfirmed, OrderLineReserved, OrderLineShipped, OrderPaid, OrderPlaced, OrderShipped,
+    PlacedLine,
 };
 use schemas::{Codec, Event, OrderEvent, Timestamp, ids};
 use uuid::Uuid;
 
-/// The log of everything here.
+/// The log of everything here that is in no Kafka.
 pub const LOG: LogId = LogId([7; 8]);
 
 /// Ids as a registry gives them out.
@@ -28,15 +29,16 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(partitions: i32, aggregates: u64, events: u64) -> Self {
+    /// `codec` and `log_id` are those of the log that it is to be in.
+    pub fn new(codec: Codec, log_id: LogId, partitions: i32, aggregates: u64, events: u64) -> Self {
         Self {
-            codec: codec(),
+            codec,
             partitions,
             aggregates,
             events,
             made: 0,
             tails: (0..partitions).map(|_| (Link::ZERO, 0)).collect(),
-            causes: Positions::new().encode(LOG),
+            causes: Positions::new().encode(log_id),
         }
     }
 
@@ -54,7 +56,14 @@ impl History {
         usize::try_from(partition).unwrap_or(0)
     }
 
+    /// The next record as a reader finds it.
     pub fn next_record(&mut self) -> Option<(usize, LogRecord)> {
+        let (partition, offset, record) = self.next_new()?;
+        Some((partition, record.at_offset(offset)))
+    }
+
+    /// The next record, its partition, and the offset that it has in a log with nothing else in it.
+    pub fn next_new(&mut self) -> Option<(usize, i64, NewRecord)> {
         if self.made == self.events {
             return None;
         }
@@ -85,7 +94,7 @@ impl History {
         }
         .chained(after);
         self.tails[partition] = (record.link, offset + 1);
-        Some((partition, record.at_offset(offset)))
+        Some((partition, offset, record))
     }
 }
 
@@ -129,6 +138,11 @@ fn event(round: u64, order_id: Uuid, occurred_at: Timestamp) -> Event {
             order_id,
             carrier: "carrier".to_owned(),
             tracking_code: "TRACK-123456".to_owned(),
+        }),
+        6..=8 => OrderEvent::LineShipped(OrderLineShipped {
+            occurred_at,
+            order_id,
+            line: i32::try_from(round - 6).unwrap_or(0),
         }),
         _ => OrderEvent::NoteAdded(NoteAdded {
             occurred_at,

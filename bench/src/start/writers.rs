@@ -28,6 +28,9 @@ const CACHE_BYTES: usize = 256 << 20;
 const HOT_COMMANDS: usize = 250_000;
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
 
+/// Partitions that a service carries over at once.
+const CARRIED_AT_ONCE: usize = 4;
+
 /// Records after which a writer looks whether a checkpoint is due: as many as come at once from Kafka.
 const BATCH: usize = 512;
 
@@ -223,21 +226,26 @@ impl Writers {
         Ok(())
     }
 
-    /// Makes files of a peer below a directory, of the streams of all checkpoints. Two threads and a pipe for each.
-    pub fn carry_over(&self, dir: &Path, bytes: &mut u64) -> anyhow::Result<()> {
-        let beside = self.beside.as_ref().context("there are no checkpoints")?;
-        for (number, store) in beside.stores.iter().enumerate() {
-            let (mut reader, mut writer) = std::io::pipe()?;
-            let carried = std::thread::scope(|scope| -> anyhow::Result<_> {
-                let export = scope.spawn(move || store.export(&mut writer));
-                let identity = identity(number);
-                let carried = transfer::import::<Shop>(&identity.path(dir), identity, &mut reader)?;
-                ensure!(matches!(export.join(), Ok(Ok(Some(exported))) if exported == carried));
-                Ok(carried)
-            })?;
-            *bytes += carried.bytes;
-        }
-        Ok(())
+    /// Makes files of a peer below a directory, of the streams of all checkpoints. Returns their size, in bytes.
+    pub fn carry_over(&self, dir: &Path) -> anyhow::Result<u64> {
+        let stores = &self.beside.as_ref().context("there are no checkpoints")?.stores;
+        let numbered: Vec<_> = stores.iter().enumerate().collect();
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = numbered
+                .chunks(numbered.len().div_ceil(CARRIED_AT_ONCE))
+                .map(|part| {
+                    scope.spawn(move || -> anyhow::Result<u64> {
+                        part.iter()
+                            .map(|(number, store)| carry(store, identity(*number), dir))
+                            .sum()
+                    })
+                })
+                .collect();
+            parts
+                .into_iter()
+                .map(|part| part.join().unwrap_or_else(|_| bail!("a thread panicked")))
+                .sum()
+        })
     }
 
     /// Compares some aggregates and commands with those of writers that folded everything.
@@ -271,6 +279,17 @@ impl Writers {
         }
         (began.elapsed(), found)
     }
+}
+
+/// Makes one file of a peer. A second thread and a pipe take the network's part.
+fn carry(store: &Store<Shop>, identity: Identity, dir: &Path) -> anyhow::Result<u64> {
+    let (mut reader, mut writer) = std::io::pipe()?;
+    std::thread::scope(|scope| {
+        let export = scope.spawn(move || store.export(&mut writer));
+        let carried = transfer::import::<Shop>(&identity.path(dir), identity, &mut reader)?;
+        ensure!(matches!(export.join(), Ok(Ok(Some(exported))) if exported == carried));
+        Ok(carried.bytes)
+    })
 }
 
 fn begin(slot: usize, core: &mut Core<Shop, ()>, beside: &mut Beside) -> anyhow::Result<()> {

@@ -30,7 +30,7 @@ use super::{
     ROUNDS,
     producer::{create_topic, perf_test},
     report::{Figure, Finding, Goal},
-    requests::{AUTHOR, fitting_text},
+    requests::{AUTHOR, RECORD_BYTES, fitting_text},
     rig::{PARTITIONS, PREFIX, Rig},
 };
 
@@ -39,8 +39,8 @@ const ENGINE_PREFIX: &str = "engine";
 /// The performance tool's topic.
 const TOPIC: &str = "perf-test";
 /// Records of the performance tool in each round, and before them, while its virtual machine warms up.
-const PERF_RECORDS: usize = 2_000_000;
-const PERF_WARM_UP: usize = 500_000;
+const PERF_RECORDS: usize = 1_000_000;
+const PERF_WARM_UP: usize = 300_000;
 /// Commands of each partition that wait or are in flight.
 const DEPTH: usize = 1_500;
 /// Orders of each partition that notes are put on.
@@ -74,17 +74,25 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     };
     let mut writers = Writers::start(&log, topics::log_id(&log, timeout)?, codec, text)?;
     let (mut ours, mut theirs, mut through_engine) = (Vec::new(), Vec::new(), Vec::new());
+    let mut of_values = Vec::new();
+    // With its headers and its key a note takes more than twice what its value does, and records of the same size are meant.
+    let log_bytes = writers.log_bytes;
+    let perf = |bytes| {
+        let (records, warm_up) = (rig.pace.count(PERF_RECORDS), rig.pace.count(PERF_WARM_UP));
+        perf_test(rig, TOPIC, bytes, records, warm_up)
+    };
     for round in 0..rig.pace.times(ROUNDS) {
-        let records = rig.pace.count(PERF_RECORDS);
-        theirs.push(perf_test(rig, TOPIC, records, rig.pace.count(PERF_WARM_UP))?);
+        theirs.push(perf(log_bytes)?);
+        of_values.push(perf(RECORD_BYTES)?);
         let (warm_up, duration) = (rig.pace.seconds(2), rig.pace.seconds(6));
         ours.push(writers.measure(warm_up, duration)?);
         through_engine.push(through.measure(round, warm_up, duration).await?);
         eprintln!(
-            "  round {}: {:.0} records/s, kafka-producer-perf-test {:.0}; through the engine {:.0}",
+            "  round {}: {:.0} records/s of {log_bytes} bytes, kafka-producer-perf-test {:.0} (of {RECORD_BYTES} bytes {:.0}); through the engine {:.0}",
             round + 1,
             ours[round],
             theirs[round],
+            of_values[round],
             through_engine[round]
         );
     }
@@ -97,6 +105,9 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "append_per_second": ours,
             "through_the_engine_per_second": through_engine,
             "kafka_producer_perf_test_per_second": theirs,
+            "kafka_producer_perf_test_of_values_alone_per_second": of_values,
+            "record_bytes": log_bytes,
+            "value_bytes": RECORD_BYTES,
             "partitions": PARTITIONS,
         }),
     ))
@@ -150,6 +161,8 @@ struct Writers {
     submitted: u64,
     answered: u64,
     begun: Instant,
+    /// Size of the last record in the log.
+    log_bytes: usize,
 }
 
 /// Ids of orders that each partition has.
@@ -181,8 +194,10 @@ impl Writers {
             submitted: 0,
             answered: 0,
             begun: Instant::now(),
+            log_bytes: 0,
         };
         writers.begin()?;
+        writers.measure_a_note()?;
         Ok(writers)
     }
 
@@ -199,6 +214,24 @@ impl Writers {
             }
             self.carry_out(slot)?;
         }
+        while self.answered < self.submitted {
+            self.take_reports()?;
+        }
+        Ok(())
+    }
+
+    /// Notes how large a note is in the log.
+    fn measure_a_note(&mut self) -> anyhow::Result<()> {
+        let command = self.notes.command(self.submitted, self.orders[0][0]);
+        self.submit(0, command);
+        let Some(Output::Append { ticket, record }) = self.cores[0].next_output() else {
+            bail!("a note is appended at once where nothing else waits");
+        };
+        self.log_bytes = self.appender.log_bytes(&record);
+        ensure!(
+            self.appender.append(partition(0)?, &record, ticket),
+            "the producer refused a record"
+        );
         while self.answered < self.submitted {
             self.take_reports()?;
         }
@@ -266,10 +299,7 @@ impl Writers {
     }
 
     fn carry_out(&mut self, slot: usize) -> anyhow::Result<()> {
-        let partition = TopicPartition {
-            topic: Topic::Orders,
-            partition: i32::try_from(slot)?,
-        };
+        let partition = partition(slot)?;
         while let Some(output) = self.cores[slot].next_output() {
             match output {
                 Output::Append { ticket, record } => {
@@ -293,6 +323,13 @@ impl Writers {
         }
         Ok(())
     }
+}
+
+fn partition(slot: usize) -> anyhow::Result<TopicPartition> {
+    Ok(TopicPartition {
+        topic: Topic::Orders,
+        partition: i32::try_from(slot)?,
+    })
 }
 
 fn place(order_id: Uuid) -> OrderCommand {

@@ -128,12 +128,19 @@ fn send_paced(
     Ok(())
 }
 
-/// Records a second of `kafka-producer-perf-test`: idempotent, `acks=all`, records as large as ours, its warm-up left out.
-pub fn perf_test(rig: &Rig, topic: &str, records: usize, warm_up: usize) -> anyhow::Result<f64> {
+/// Records a second of `kafka-producer-perf-test`: idempotent, `acks=all`, values of so many bytes and nothing else, its warm-up
+/// left out.
+pub fn perf_test(
+    rig: &Rig,
+    topic: &str,
+    record_bytes: usize,
+    records: usize,
+    warm_up: usize,
+) -> anyhow::Result<f64> {
     let output = rig
         .kafka_tool("org.apache.kafka.tools.ProducerPerformance")?
         .args(["--topic", topic, "--throughput", "-1"])
-        .args(["--record-size", &RECORD_BYTES.to_string()])
+        .args(["--record-size", &record_bytes.to_string()])
         .args(["--num-records", &records.to_string()])
         .args(["--warmup-records", &warm_up.to_string()])
         .args(["--bootstrap-server", &rig.log().bootstrap])

@@ -137,7 +137,8 @@ impl Rig {
         Ok(services)
     }
 
-    fn plan(&self, command_services: usize, projectors: usize, prefix: &str) -> anyhow::Result<Services> {
+    /// So many services, none started.
+    pub fn plan(&self, command_services: usize, projectors: usize, prefix: &str) -> anyhow::Result<Services> {
         let counts = Counts {
             command_services,
             projectors,

@@ -1,20 +1,26 @@
 //! `write`: notes over HTTP, one record each, beside the same HTTP server answering with a constant.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{
     ROUNDS,
     drive::{Arrivals, Load, Tally, drive},
     report::{Figure, Finding, Goal},
-    requests::{fitting_text, note, place_orders, receive_stock, rest},
+    requests::{fitting_text, note, partition_of_order, place_orders, receive_stock, rest},
     rig::{Pace, Rig},
 };
 use crate::load::{Request, Target};
 
 /// Connections of the closed loop.
 const CONNECTIONS: usize = 256;
-/// Orders that notes are put on.
+/// Orders that are placed; notes are put on those of one partition. A producer sends one request for each partition, so batches
+/// form where records wait for each other.
 const ORDERS: usize = 2_000;
+const PARTITION: i32 = 0;
+/// How long the broker's virtual machine warms up, in seconds.
+const WARM_UP_S: u64 = 20;
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
@@ -24,7 +30,13 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let text = fitting_text(&rig.codec().await?)?;
     receive_stock(&target, "write").await?;
     let orders = place_orders(&target, "write-order", rig.pace.count(ORDERS)).await?;
+    let orders: Vec<_> = orders
+        .into_iter()
+        .filter(|id| partition_of_order(*id) == PARTITION)
+        .collect();
     rest().await;
+    let warm_up = note(&target, "write-warm-up", &orders, &text);
+    closed(rig.pace, &target, rig.pace.seconds(WARM_UP_S), warm_up).await?;
     let (mut ours, mut theirs, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rig.pace.times(ROUNDS) {
         let constant_run = peak(rig.pace, &constant, note(&constant, "constant", &orders, &text)).await?;
@@ -54,10 +66,20 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     ))
 }
 
-/// The most that this can do with so many connections: a closed loop. Nothing may fail but 503s, which are sent again.
+/// The most that this can do with so many connections.
 pub(super) async fn peak(
     pace: Pace,
     target: &Target,
+    make: impl Fn(usize) -> Request + 'static,
+) -> anyhow::Result<Tally> {
+    closed(pace, target, pace.seconds(8), make).await
+}
+
+/// A closed loop for a while. Nothing may fail but 503s, which are sent again.
+async fn closed(
+    pace: Pace,
+    target: &Target,
+    duration: Duration,
     make: impl Fn(usize) -> Request + 'static,
 ) -> anyhow::Result<Tally> {
     let load = Load {
@@ -65,7 +87,7 @@ pub(super) async fn peak(
         connections: CONNECTIONS,
         arrivals: Arrivals::Closed,
         warm_up: pace.seconds(2),
-        duration: pace.seconds(8),
+        duration,
         again: true,
     };
     let tally = drive(load, make).await?;

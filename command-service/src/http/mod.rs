@@ -30,7 +30,6 @@ use crate::instance::Instance;
 pub use openapi::document;
 
 /// What the handlers share.
-#[derive(Clone)]
 pub struct Api {
     /// The way to the writers.
     pub instance: Instance,
@@ -74,7 +73,7 @@ pub fn routes(api: Api, leaving: Leaving) -> Router {
         .route("/v1/stock/{sku}/receipts", post(stock::receive))
         .route("/v1/stock/{sku}/adjustments", post(stock::adjust))
         .route("/v1/commands/{command_id}", get(outcomes::outcome))
-        .with_state(api)
+        .with_state(Arc::new(api))
         .layer(from_fn_with_state(leaving, close_when_leaving))
 }
 

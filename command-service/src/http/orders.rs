@@ -1,5 +1,7 @@
 //! Writes to orders.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use domain::OrderCommand;
@@ -151,7 +153,7 @@ impl PlaceOrder {
     params(super::openapi::CommandHeaders),
     responses((status = 201, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
 pub(super) async fn place(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     parts: Parts,
     StrictJson { value, raw }: StrictJson<PlaceOrder>,
 ) -> Result<Response, Problem> {
@@ -181,7 +183,7 @@ pub(super) async fn place(
     params(super::openapi::OrderPath, super::openapi::CommandHeaders),
     responses((status = 200, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
 pub(super) async fn pay(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Params(id): Params<String>,
     parts: Parts,
     StrictJson { value, raw }: StrictJson<PayOrder>,
@@ -209,7 +211,7 @@ pub(super) async fn pay(
     params(super::openapi::OrderPath, super::openapi::CommandHeaders),
     responses((status = 200, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
 pub(super) async fn ship(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Params(id): Params<String>,
     parts: Parts,
     StrictJson { value, raw }: StrictJson<ShipOrder>,
@@ -233,7 +235,7 @@ pub(super) async fn ship(
     params(super::openapi::OrderPath, super::openapi::CommandHeaders),
     responses((status = 200, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
 pub(super) async fn cancel(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Params(id): Params<String>,
     parts: Parts,
     StrictJson { value, raw }: StrictJson<CancelOrder>,
@@ -255,7 +257,7 @@ pub(super) async fn cancel(
     params(super::openapi::OrderPath, super::openapi::CommandHeaders),
     responses((status = 201, body = super::openapi::NoteAnswer), super::openapi::Refusals))]
 pub(super) async fn add_note(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Params(id): Params<String>,
     parts: Parts,
     StrictJson { value, raw }: StrictJson<AddNote>,

@@ -1,5 +1,7 @@
 //! What became of a command.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use eventlog::PlainTopic;
@@ -56,7 +58,10 @@ pub(super) struct OutcomeStep {
 #[utoipa::path(get, path = "/v1/commands/{command_id}", tag = "commands",
     params(super::openapi::CommandPath),
     responses((status = 200, body = Outcome), super::openapi::Unknown))]
-pub(super) async fn outcome(State(api): State<Api>, Params(id): Params<String>) -> Result<Response, Problem> {
+pub(super) async fn outcome(
+    State(api): State<Arc<Api>>,
+    Params(id): Params<String>,
+) -> Result<Response, Problem> {
     let id = path::uuid("command id", &id)?;
     let Some(standing) = api.instance.look_up(id).await.map_err(problem)? else {
         return Err(Problem::of(

@@ -1,5 +1,7 @@
 //! Writes to stock.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use domain::StockCommand;
@@ -40,7 +42,7 @@ pub(super) struct AdjustStock {
     params(super::openapi::StockPath, super::openapi::CommandHeaders),
     responses((status = 200, body = super::openapi::StockAnswer), super::openapi::Refusals))]
 pub(super) async fn receive(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Params(sku): Params<String>,
     parts: Parts,
     StrictJson { value, raw }: StrictJson<ReceiveStock>,
@@ -63,7 +65,7 @@ pub(super) async fn receive(
     params(super::openapi::StockPath, super::openapi::CommandHeaders),
     responses((status = 200, body = super::openapi::StockAnswer), super::openapi::Refusals))]
 pub(super) async fn adjust(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Params(sku): Params<String>,
     parts: Parts,
     StrictJson { value, raw }: StrictJson<AdjustStock>,

@@ -12,13 +12,14 @@ use redb::{
 };
 
 use super::filter::{Filter, Filters};
-use super::format::{COMMANDS, META, Meta, OPEN, OldCommand, STATES, TIMES, decode, encode, seal, unseal};
+use super::format::{COMMANDS, META, Meta, OPEN, OldCommand, STATES, decode, encode, seal, unseal};
 use super::view::View;
 use super::{Identity, StoreError, Stored};
 use crate::writer::cold::{Cold, Delta, Restored};
 
-/// Commands that one transaction forgets at most.
-const FORGET_MAX: usize = 20_000;
+/// For each command that is stored, so many that are there already are looked at, and go if they are forgotten. So a file holds
+/// at most half as many again as there are to remember.
+const LOOKS_PER_COMMAND: usize = 2;
 
 /// A partition's snapshots. Dropping it closes its file, and what it restored or made cannot be read any more.
 pub struct Store<D> {
@@ -26,6 +27,8 @@ pub struct Store<D> {
     identity: Identity,
     filters: Mutex<Filters>,
     durability: Mutex<Durable>,
+    /// The id from which on the next commands are looked at; none before the first ones.
+    hand: Mutex<Option<u128>>,
     domain: PhantomData<fn() -> D>,
 }
 
@@ -87,7 +90,8 @@ impl<D: Stored> Store<D> {
                 database,
                 identity,
                 filters: Mutex::default(),
-                durability: Mutex::new(Durable::default()),
+                durability: Mutex::default(),
+                hand: Mutex::default(),
                 domain: PhantomData,
             };
             let restored = store.restore()?;
@@ -229,11 +233,31 @@ impl<D: Stored> Store<D> {
             write.delete_table(STATES)?;
             write.delete_table(OPEN)?;
             write.delete_table(COMMANDS)?;
-            write.delete_table(TIMES)?;
         }
         write_states(write, delta)?;
-        write_commands(write, delta)?;
+        self.write_commands(write, delta)?;
         write_meta(write, self.identity, delta)
+    }
+
+    fn write_commands(&self, write: &WriteTransaction, delta: &Delta<D>) -> Result<(), redb::Error> {
+        let mut commands = write.open_table(COMMANDS)?;
+        let mut sorted: Vec<_> = delta.commands.iter().collect();
+        // Stable: of two with the same id, the later one stays.
+        sorted.sort_by_key(|(id, _)| *id);
+        for (id, old) in sorted {
+            let id = id.as_u128();
+            let (at, kept) = (old.at, old.kept.clone());
+            commands.insert(id, seal(&id.to_be_bytes(), &OldCommand { at, kept }).as_slice())?;
+        }
+        // Ids are hashes, so any one is as good a beginning as another.
+        let Some((first, _)) = delta.commands.first() else {
+            return Ok(());
+        };
+        let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = hand.unwrap_or(first.as_u128());
+        let looks = LOOKS_PER_COMMAND * delta.commands.len();
+        *hand = Some(forget::<D>(&mut commands, from, looks, delta.forget_before())?);
+        Ok(())
     }
 }
 
@@ -254,6 +278,33 @@ fn filter_of<K: redb::Key, V: redb::Value>(
         insert(&filter, entry.map_err(StoreError::database)?.0.value());
     }
     Ok(filter)
+}
+
+/// Looks at the commands from an id on, and removes those from before a log time. Returns where to go on.
+fn forget<D: Stored>(
+    commands: &mut redb::Table<'_, u128, &'static [u8]>,
+    from: u128,
+    looks: usize,
+    before: i64,
+) -> Result<u128, redb::Error> {
+    let mut forgotten = Vec::new();
+    // From the beginning again behind the last one.
+    let mut next = 0;
+    for (looked, entry) in commands.range(from..)?.enumerate() {
+        let (id, sealed) = entry?;
+        if looked == looks {
+            next = id.value();
+            break;
+        }
+        let old = unseal::<OldCommand<D::Answer>>(&id.value().to_be_bytes(), sealed.value());
+        if old.is_ok_and(|old| old.at < before) {
+            forgotten.push(id.value());
+        }
+    }
+    for id in forgotten {
+        commands.remove(id)?;
+    }
+    Ok(next)
 }
 
 fn write_meta<D: Stored>(
@@ -287,38 +338,6 @@ fn write_states<D: Stored>(write: &WriteTransaction, delta: &Delta<D>) -> Result
         } else {
             open.remove(key.as_slice())?;
         }
-    }
-    Ok(())
-}
-
-fn write_commands<D: Stored>(write: &WriteTransaction, delta: &Delta<D>) -> Result<(), redb::Error> {
-    let mut commands = write.open_table(COMMANDS)?;
-    let mut times = write.open_table(TIMES)?;
-    let mut forgotten = Vec::new();
-    for entry in times.range(..(delta.forget_before(), i64::MIN))?.take(FORGET_MAX) {
-        let (time, id) = entry?;
-        forgotten.push((time.value(), id.value()));
-    }
-    for (time, id) in forgotten {
-        times.remove(time)?;
-        // It may have come again since, and be remembered anew.
-        let since = commands
-            .get(id)?
-            .and_then(|sealed| unseal::<OldCommand<D::Answer>>(&id.to_be_bytes(), sealed.value()).ok());
-        if since.is_none_or(|old| old.at <= time.0) {
-            commands.remove(id)?;
-        }
-    }
-    let mut sorted: Vec<_> = delta.commands.iter().collect();
-    for (id, old) in &sorted {
-        times.insert((old.at, old.kept.next_offset), id.as_u128())?;
-    }
-    // Stable: of two with the same id, the later one stays.
-    sorted.sort_by_key(|(id, _)| *id);
-    for (id, old) in sorted {
-        let id = id.as_u128();
-        let (at, kept) = (old.at, old.kept.clone());
-        commands.insert(id, seal(&id.to_be_bytes(), &OldCommand { at, kept }).as_slice())?;
     }
     Ok(())
 }

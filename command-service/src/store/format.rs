@@ -9,7 +9,7 @@ use super::{Identity, Stored};
 use crate::writer::{ColdError, Kept};
 
 /// Of the tables and of [`Meta`]. Raise it with any change to them.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// One entry, under the empty key: [`Meta`].
 pub(super) const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("meta");
@@ -19,8 +19,6 @@ pub(super) const STATES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::ne
 pub(super) const OPEN: TableDefinition<'_, &[u8], ()> = TableDefinition::new("open");
 /// [`OldCommand`]s by id.
 pub(super) const COMMANDS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("commands");
-/// Ids of commands by log time and the offset behind their records, to forget them in that order.
-pub(super) const TIMES: TableDefinition<'_, (i64, i64), u128> = TableDefinition::new("times");
 
 /// What a snapshot is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

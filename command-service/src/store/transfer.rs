@@ -18,7 +18,7 @@ use redb::{ReadableTable, WriteTransaction};
 use sha2::{Digest, Sha256};
 
 use super::database::{Store, open_database};
-use super::format::{COMMANDS, META, Meta, OPEN, STATES, TIMES, unseal};
+use super::format::{COMMANDS, META, Meta, OPEN, STATES, unseal};
 use super::{Identity, StoreError, Stored};
 
 const MAGIC: &[u8; 8] = b"TWSNAP01";
@@ -36,7 +36,6 @@ const META_FRAME: u8 = 0;
 const STATE_FRAME: u8 = 1;
 const OPEN_FRAME: u8 = 2;
 const COMMAND_FRAME: u8 = 3;
-const TIME_FRAME: u8 = 4;
 const END_FRAME: u8 = 255;
 
 struct Out<W: Write> {
@@ -103,15 +102,6 @@ impl<D: Stored> Store<D> {
         for entry in commands.iter().map_err(StoreError::database)? {
             let (id, value) = entry.map_err(StoreError::database)?;
             out.frame(COMMAND_FRAME, &id.value().to_be_bytes(), value.value())?;
-        }
-        let times = read.open_table(TIMES).map_err(StoreError::database)?;
-        for entry in times.iter().map_err(StoreError::database)? {
-            let (time, id) = entry.map_err(StoreError::database)?;
-            let (at, next_offset) = time.value();
-            let mut key = [0; 16];
-            key[..8].copy_from_slice(&at.to_be_bytes());
-            key[8..].copy_from_slice(&next_offset.to_be_bytes());
-            out.frame(TIME_FRAME, &key, &id.value().to_be_bytes())?;
         }
         let digest = out.hash.clone().finalize();
         out.frame(END_FRAME, &[], &digest)?;
@@ -252,7 +242,6 @@ fn take_frames<R: Read>(write: &WriteTransaction, stream: &mut In<R>) -> Result<
     let mut states = write.open_table(STATES).map_err(StoreError::database)?;
     let mut open = write.open_table(OPEN).map_err(StoreError::database)?;
     let mut commands = write.open_table(COMMANDS).map_err(StoreError::database)?;
-    let mut times = write.open_table(TIMES).map_err(StoreError::database)?;
     loop {
         let kind = stream.frame()?;
         let (key, value) = (stream.key.as_slice(), stream.value.as_slice());
@@ -262,16 +251,6 @@ fn take_frames<R: Read>(write: &WriteTransaction, stream: &mut In<R>) -> Result<
             COMMAND_FRAME => {
                 let id = u128::from_be_bytes(sized(key)?);
                 drop(commands.insert(id, value).map_err(StoreError::database)?);
-            }
-            TIME_FRAME => {
-                let time: [u8; 16] = sized(key)?;
-                let (at, next_offset) = time.split_at(8);
-                let time = (
-                    i64::from_be_bytes(sized(at)?),
-                    i64::from_be_bytes(sized(next_offset)?),
-                );
-                let id = u128::from_be_bytes(sized(value)?);
-                times.insert(time, id).map_err(StoreError::database)?;
             }
             END_FRAME => return Ok(()),
             _ => return Err(StoreError::Unusable(format!("no frame has the kind {kind}"))),

@@ -1,5 +1,7 @@
 //! What a writer decides, and how it is sent.
 
+use std::sync::Arc;
+
 use eventlog::bugs::Bug;
 use eventlog::{Link, NewRecord};
 use schemas::ids;
@@ -37,6 +39,10 @@ impl<D: Domain, C> Core<D, C> {
 
     /// Whether a barrier has to say how far the commands topic is done with.
     fn has_passed(&mut self) -> bool {
+        // Nearly always: what is in flight need not be looked through.
+        if self.passed.is_none() {
+            return false;
+        }
         let said = self
             .flights
             .iter()
@@ -97,7 +103,7 @@ impl<D: Domain, C> Core<D, C> {
             source: request.source,
         }
         .chained(self.tail);
-        self.send(Some(request), record, event);
+        self.send(Some(request), Arc::new(record), event);
     }
 
     /// Sends a record that changes nothing: once it is effective, the history before it is proven, and the commands topic is
@@ -125,11 +131,16 @@ impl<D: Domain, C> Core<D, C> {
             source,
         }
         .chained(self.tail);
-        self.send(None, record, event);
+        self.send(None, Arc::new(record), event);
     }
 
     /// Sends a record that comes after the tail; `request` is none for a barrier.
-    pub(super) fn send(&mut self, request: Option<Request<D::Command>>, record: NewRecord, event: D::Event) {
+    pub(super) fn send(
+        &mut self,
+        request: Option<Request<D::Command>>,
+        record: Arc<NewRecord>,
+        event: D::Event,
+    ) {
         assert_eq!(
             record.after, self.tail,
             "a record in flight comes after the one before it"
@@ -160,7 +171,7 @@ impl<D: Domain, C> Core<D, C> {
         let ticket = flight.ticket;
         self.out.push_back(Output::Append {
             ticket,
-            record: flight.sent.record.clone(),
+            record: Arc::clone(&flight.sent.record),
         });
         if Bug::AcknowledgeOnSending.is_in() || (Bug::AnswerRejectionOnSending.is_in() && refused) {
             self.answer_unseen(ticket);

@@ -1,6 +1,7 @@
 //! Records in flight, and the states that they will leave.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use eventlog::{NewRecord, Outcome};
 use rustc_hash::FxHashMap;
@@ -12,7 +13,7 @@ use super::domain::{Domain, Left, Request};
 pub(super) struct Sent<D: Domain, C> {
     /// The command that the record answers; none for a barrier.
     pub request: Option<Request<D::Command>>,
-    pub record: NewRecord,
+    pub record: Arc<NewRecord>,
     pub event: D::Event,
     /// The aggregate that the event changes, as it will leave it.
     pub leaves: Option<Left<D>>,

@@ -1,5 +1,7 @@
 //! What goes out of the state machine, and its bounds.
 
+use std::sync::Arc;
+
 use eventlog::{Fault, NewRecord};
 
 use super::domain::Domain;
@@ -37,7 +39,7 @@ pub enum Output<D: Domain, C> {
         /// For [`super::Core::report`].
         ticket: usize,
         /// What to append.
-        record: NewRecord,
+        record: Arc<NewRecord>,
     },
     /// Read the log from this offset on.
     Read {

@@ -1,7 +1,9 @@
 //! What becomes of records in flight.
 
+use std::sync::Arc;
+
 use eventlog::bugs::Bug;
-use eventlog::{LogRecord, Outcome};
+use eventlog::{LogRecord, NewRecord, Outcome};
 use uuid::Uuid;
 
 use super::core::{Core, Phase};
@@ -83,7 +85,7 @@ impl<D: Domain, C> Core<D, C> {
         }
     }
 
-    fn announce(&mut self, key: D::Key, traceparent: Option<std::sync::Arc<str>>) {
+    fn announce(&mut self, key: D::Key, traceparent: Option<Arc<str>>) {
         if self.fold.is_open(&key) {
             self.out.push_back(Output::Changed { key, traceparent });
         }
@@ -168,8 +170,8 @@ impl<D: Domain, C> Core<D, C> {
             } else if sent.record.after == self.tail {
                 self.send(sent.request, sent.record, sent.event);
             } else if Bug::ChainAnewUndecided.is_in() {
-                let record = sent.record.chained(self.tail);
-                self.send(sent.request, record, sent.event);
+                let record = NewRecord::clone(&sent.record).chained(self.tail);
+                self.send(sent.request, Arc::new(record), sent.event);
             } else if let Some(request) = sent.request {
                 if Bug::TrustAfterVoid.is_in()
                     && !again.is_empty()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rpds::HashTrieSetSync;
+use super::notes;
 use schemas::{OrderEvent, orders::OrderPlaced};
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub(crate) fn create(event: &OrderEvent, event_id: Uuid) -> Result<Order, &'stat
             total_minor: *total_minor,
             lines: lines.clone(),
         }),
-        notes: HashTrieSetSync::new_sync(),
+        notes: notes::none(),
         payment: None,
         confirmed: None,
         closed_event: None,

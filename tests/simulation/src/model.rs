@@ -302,7 +302,7 @@ impl Moment {
         while let Some(output) = self.nodes[writer].core.next_output() {
             let node = &mut self.nodes[writer];
             match output {
-                Output::Append { ticket, record } => node.sending.push((ticket, Arc::new(record))),
+                Output::Append { ticket, record } => node.sending.push((ticket, record)),
                 Output::Read { from, upto } => node.reading = Some((from, upto)),
                 Output::Answer { caller, kept, .. } => {
                     let client = match caller {

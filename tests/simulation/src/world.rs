@@ -7,6 +7,7 @@ mod steps;
 mod topic;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use command_service::writer::{Core, Expected, Fold, Kept, Limits, Output, Request, Upto};
 use eventlog::{Checkpoint, NewRecord, Outcome};
@@ -65,7 +66,7 @@ enum Way {
 enum Wire {
     Append {
         ticket: usize,
-        record: NewRecord,
+        record: Arc<NewRecord>,
     },
     Report {
         ticket: usize,
@@ -154,7 +155,7 @@ pub struct World {
     strong: Vec<Strong>,
     mail: Vec<Mail>,
     /// Records of which nobody knows, and which may land any time.
-    zombies: Vec<NewRecord>,
+    zombies: Vec<Arc<NewRecord>>,
     /// Accepted commands, by their clients; none for what cannot be read.
     topic: Vec<Option<usize>>,
     /// Commands that may land there any time.
@@ -647,7 +648,7 @@ impl World {
         &mut self,
         number: usize,
         ticket: usize,
-        record: NewRecord,
+        record: Arc<NewRecord>,
         choices: &mut Choices,
     ) -> Result<(), Violation> {
         let fate = if self.faults { choices.below(24) } else { 0 };

@@ -154,7 +154,7 @@ fn commands_are_forgotten_after_a_day_of_log_time_wherever_they_are() {
     let mut pair = Pair::new(Topic::Orders, 1, &folder);
     let seen = pair.run(1, 4_000, 50, 2 * MINUTE);
     assert!(seen.forgotten > 500, "{seen:?}");
-    // And they are gone from the disk.
+    // And they go from the disk.
     while !pair.save(|_| {}) {
         let mut commands = Commands::new(Topic::Orders, 77, 50, 1);
         let request = crate::writer::Request {
@@ -165,12 +165,9 @@ fn commands_are_forgotten_after_a_day_of_log_time_wherever_they_are() {
     }
     let read = pair.store.as_ref().unwrap().read().unwrap();
     let commands = read.open_table(super::format::COMMANDS).unwrap();
-    let times = read.open_table(super::format::TIMES).unwrap();
-    let (commands, times) = (
-        redb::ReadableTableMetadata::len(&commands).unwrap(),
-        redb::ReadableTableMetadata::len(&times).unwrap(),
-    );
-    assert!(commands < 2_000 && commands == times, "{commands} {times}");
+    let commands = redb::ReadableTableMetadata::len(&commands).unwrap();
+    // A day has about 1,440 of them.
+    assert!(commands < 1_440 * 3 / 2 + 100, "{commands}");
 }
 
 #[test]
