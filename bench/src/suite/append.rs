@@ -44,7 +44,7 @@ const PERF_WARM_UP: usize = 300_000;
 /// Commands of each partition that wait or are in flight.
 const DEPTH: usize = 1_500;
 /// Orders of each partition that notes are put on.
-const ORDERS: usize = 100;
+const ORDERS: usize = 2_000;
 /// Delivery reports carry the partition above this bit, the writer's own ticket below.
 const TICKET_BITS: u32 = 48;
 /// The bounds of the service.

@@ -131,7 +131,17 @@ impl Rig {
 
     /// Topics, schemas and tables, and so many services, ready.
     pub fn services(&self, command_services: usize, projectors: usize) -> anyhow::Result<Services> {
-        let services = self.plan(command_services, projectors, PREFIX)?;
+        self.services_on(PARTITIONS, command_services, projectors)
+    }
+
+    /// The same on topics of so many partitions.
+    pub fn services_on(
+        &self,
+        partitions: i32,
+        command_services: usize,
+        projectors: usize,
+    ) -> anyhow::Result<Services> {
+        let services = self.plan_on(partitions, command_services, projectors, PREFIX)?;
         services.deploy()?;
         services.start()?;
         Ok(services)
@@ -139,6 +149,16 @@ impl Rig {
 
     /// So many services, none started.
     pub fn plan(&self, command_services: usize, projectors: usize, prefix: &str) -> anyhow::Result<Services> {
+        self.plan_on(PARTITIONS, command_services, projectors, prefix)
+    }
+
+    fn plan_on(
+        &self,
+        partitions: i32,
+        command_services: usize,
+        projectors: usize,
+        prefix: &str,
+    ) -> anyhow::Result<Services> {
         let counts = Counts {
             command_services,
             projectors,
@@ -146,7 +166,7 @@ impl Rig {
         };
         let env = [
             ("TAILWATER_TOPIC_PREFIX", prefix.to_owned()),
-            ("TAILWATER_PARTITIONS", PARTITIONS.to_string()),
+            ("TAILWATER_PARTITIONS", partitions.to_string()),
         ];
         Ok(Services::plan(
             self.stack.layout(),

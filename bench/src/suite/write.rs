@@ -8,32 +8,28 @@ use super::{
     ROUNDS,
     drive::{Arrivals, Load, Tally, drive},
     report::{Figure, Finding, Goal},
-    requests::{fitting_text, note, partition_of_order, place_orders, receive_stock, rest},
+    requests::{fitting_text, note, place_orders, receive_stock, rest},
     rig::{Pace, Rig},
 };
 use crate::load::{Request, Target};
 
 /// Connections of the closed loop.
 const CONNECTIONS: usize = 256;
-/// Orders that are placed; notes are put on those of one partition. A producer sends one request for each partition, so batches
-/// form where records wait for each other.
-const ORDERS: usize = 2_000;
-const PARTITION: i32 = 0;
+/// Partitions of each topic. A producer sends one request for each, so batches form where records wait for each other.
+const PARTITIONS: i32 = 1;
+/// Orders that notes are put on, so many that each gets a few dozen.
+const ORDERS: usize = 20_000;
 /// How long the broker's virtual machine warms up, in seconds.
 const WARM_UP_S: u64 = 20;
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
-    let services = rig.services(1, 0)?;
+    let services = rig.services_on(PARTITIONS, 1, 0)?;
     let target = Target::new(&services.command_urls()[0])?;
     let constant = Target::new(&rig.constant_server()?)?;
     let text = fitting_text(&rig.codec().await?)?;
     receive_stock(&target, "write").await?;
     let orders = place_orders(&target, "write-order", rig.pace.count(ORDERS)).await?;
-    let orders: Vec<_> = orders
-        .into_iter()
-        .filter(|id| partition_of_order(*id) == PARTITION)
-        .collect();
     rest().await;
     let warm_up = note(&target, "write-warm-up", &orders, &text);
     closed(rig.pace, &target, rig.pace.seconds(WARM_UP_S), warm_up).await?;
@@ -62,6 +58,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "constant_per_second": theirs,
             "answers_503": unavailable,
             "connections": CONNECTIONS,
+            "partitions": PARTITIONS,
         }),
     ))
 }

@@ -56,7 +56,7 @@ impl CheckpointConfig {
         Self {
             data_dir,
             every: Duration::from_secs(10),
-            changes: 16_000,
+            changes: 64_000,
             hot_aggregates: 1_000_000,
             hot_commands: 250_000,
             cache_bytes: 256 << 20,
