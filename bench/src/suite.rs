@@ -13,6 +13,7 @@ pub mod log;
 pub mod outage;
 pub mod overload;
 pub mod producer;
+pub mod replay;
 pub mod report;
 pub mod requests;
 pub mod rig;
@@ -54,6 +55,8 @@ pub enum Name {
     Outage,
     /// Ready from the log, from a checkpoint, from another instance
     Start,
+    /// Commands repeated on one busy SKU
+    Replay,
 }
 
 /// What the suite is told.
@@ -81,6 +84,7 @@ impl Name {
             Self::Rolling => "rolling",
             Self::Outage => "outage",
             Self::Start => "start",
+            Self::Replay => "replay",
         }
     }
 
@@ -94,6 +98,7 @@ impl Name {
             Self::Rolling => rolling::run(rig).await,
             Self::Outage => outage::run(rig).await,
             Self::Start => start::run(rig).await,
+            Self::Replay => replay::run(rig).await,
         }
     }
 }

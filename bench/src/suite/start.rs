@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use devstack::services::Services;
 use eventlog::{Appender, LogConfig, Outcome, Report, Topic, TopicPartition, topics};
 use schemas::Codec;
@@ -17,11 +17,11 @@ use super::{
     report::{Figure, Finding, Goal},
     rig::{PARTITIONS, PREFIX, Rig},
 };
-use crate::start::history::History;
+use crate::history::History;
 
-/// Events in the log, and aggregates that they are about.
-const EVENTS: usize = 1_000_000;
+/// Aggregates in the log, and how many events each has: 1,000,000.
 const AGGREGATES: usize = 100_000;
+const EVENTS_EACH: u64 = 10;
 /// Events behind the checkpoints, in each round.
 const TAIL: u64 = 10_000;
 /// Records under way to Kafka.
@@ -37,7 +37,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     rig.deploy(PREFIX)?;
     let codec = rig.codec().await?;
     let mut log = Log::begin(rig, codec)?;
-    log.append(u64::try_from(rig.pace.count(EVENTS))?)?;
+    log.append(log.history.events())?;
     let services = rig.plan(2, 0, PREFIX)?;
     let (mut from_log, mut from_checkpoint, mut from_peer) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rig.pace.times(ROUNDS) {
@@ -118,7 +118,7 @@ impl Log {
         let log_id = topics::log_id(&config, TIMEOUT)?;
         let aggregates = u64::try_from(rig.pace.count(AGGREGATES))?;
         Ok(Self {
-            history: History::new(codec, log_id, PARTITIONS, aggregates, u64::MAX),
+            history: History::new(codec, log_id, PARTITIONS, aggregates, EVENTS_EACH),
             config,
             appended: 0,
         })
@@ -132,7 +132,7 @@ impl Log {
         })?;
         let mut under_way = 0_usize;
         for _ in 0..count {
-            let (partition, offset, record) = self.history.next_new().context("the history has no end")?;
+            let (partition, offset, record) = self.history.next_record()?;
             let partition = TopicPartition {
                 topic: Topic::Orders,
                 partition: i32::try_from(partition)?,

@@ -8,18 +8,15 @@ use std::time::{Duration, Instant};
 
 use redb::{
     Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, TableDefinition, WriteTransaction,
+    ReadableTableMetadata, WriteTransaction,
 };
 
 use super::filter::{Filter, Filters};
-use super::format::{COMMANDS, META, Meta, OPEN, OldCommand, STATES, decode, encode, seal, unseal};
+use super::format::{META, Meta, OPEN, OldCommand, STATES, decode, encode, seal, unseal};
+use super::runs::{self, BLOCKS, Run};
 use super::view::View;
 use super::{Identity, StoreError, Stored};
 use crate::writer::cold::{Cold, Delta, Restored};
-
-/// For each command that is stored, so many that are there already are looked at, and go if they are forgotten. So a file holds
-/// at most half as many again as there are to remember.
-const LOOKS_PER_COMMAND: usize = 2;
 
 /// A partition's snapshots. Dropping it closes its file, and what it restored or made cannot be read any more.
 pub struct Store<D> {
@@ -27,8 +24,6 @@ pub struct Store<D> {
     identity: Identity,
     filters: Mutex<Filters>,
     durability: Mutex<Durable>,
-    /// The id from which on the next commands are looked at; none before the first ones.
-    hand: Mutex<Option<u128>>,
     domain: PhantomData<fn() -> D>,
 }
 
@@ -91,7 +86,6 @@ impl<D: Stored> Store<D> {
                 identity,
                 filters: Mutex::default(),
                 durability: Mutex::default(),
-                hand: Mutex::default(),
                 domain: PhantomData,
             };
             let restored = store.restore()?;
@@ -103,14 +97,9 @@ impl<D: Stored> Store<D> {
     /// What is in it.
     fn restore(&self) -> Result<Option<Restored<D>>, StoreError> {
         let read = self.read()?;
-        let meta = match read.open_table(META) {
-            Ok(meta) => meta,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(unusable(error)),
+        let Some(meta) = meta(&read)? else {
+            return Ok(None);
         };
-        let sealed = meta.get([].as_slice()).map_err(unusable)?;
-        let sealed = sealed.ok_or_else(|| StoreError::Unusable("it does not say what it is".to_owned()))?;
-        let meta: Meta = unseal(&[], sealed.value()).map_err(unusable)?;
         if let Some(why) = meta.unusable::<D>(self.identity) {
             return Err(StoreError::Unusable(why));
         }
@@ -123,7 +112,7 @@ impl<D: Stored> Store<D> {
         {
             open.push(decode(entry.map_err(unusable)?.0.value()).map_err(unusable)?);
         }
-        self.fill_commands(&read, 0).map_err(unusable)?;
+        self.fill_commands(&read, &meta.runs, 0).map_err(unusable)?;
         self.fill_states(&read, 0).map_err(unusable)?;
         Ok(Some(Restored {
             checkpoint: meta.checkpoint(),
@@ -150,8 +139,12 @@ impl<D: Stored> Store<D> {
     }
 
     /// Makes the filter of the commands anew, of all that there are, with room for more.
-    fn fill_commands(&self, read: &ReadTransaction, more: usize) -> Result<(), StoreError> {
-        let filter = filter_of(read, COMMANDS, more, |filter, id| filter.insert(&id))?;
+    fn fill_commands(&self, read: &ReadTransaction, runs: &[Run], more: usize) -> Result<(), StoreError> {
+        let count: u64 = runs.iter().map(|run| run.count).sum();
+        let filter = Filter::for_twice(usize::try_from(count).unwrap_or(0) + more);
+        if let Some(blocks) = existing(read.open_table(BLOCKS))? {
+            runs::each_id::<D::Answer>(&blocks, |id| filter.insert(&id))?;
+        }
         self.filters
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -161,23 +154,31 @@ impl<D: Stored> Store<D> {
 
     /// Makes the filter of the aggregates anew, of all that there are, with room for more.
     fn fill_states(&self, read: &ReadTransaction, more: usize) -> Result<(), StoreError> {
-        let filter = filter_of(read, STATES, more, |filter, key| filter.insert(key))?;
+        let table = existing(read.open_table(STATES))?;
+        let rows = table.as_ref().map_or(Ok(0), ReadableTableMetadata::len);
+        let rows = usize::try_from(rows.map_err(StoreError::database)?).unwrap_or(0);
+        let filter = Filter::for_twice(rows + more);
+        if let Some(table) = table {
+            for entry in table.iter().map_err(StoreError::database)? {
+                filter.insert(entry.map_err(StoreError::database)?.0.value());
+            }
+        }
         self.filters.lock().unwrap_or_else(PoisonError::into_inner).states = Arc::new(filter);
         Ok(())
     }
 
     /// Puts what comes into the filters.
-    fn filter(&self, delta: &Delta<D>) -> Result<(), StoreError> {
+    fn filter(&self, read: &ReadTransaction, runs: &[Run], delta: &Delta<D>) -> Result<(), StoreError> {
         let now = self.filters();
         if !now.commands.has_room_for(delta.commands.len()) {
-            self.fill_commands(&self.read()?, delta.commands.len())?;
+            self.fill_commands(read, runs, delta.commands.len())?;
         }
         if !now.states.has_room_for(delta.states.len()) {
-            self.fill_states(&self.read()?, delta.states.len())?;
+            self.fill_states(read, delta.states.len())?;
         }
         let filters = self.filters();
         for (id, _) in &delta.commands {
-            filters.commands.insert(&id.as_u128());
+            filters.commands.insert(id);
         }
         for changed in &delta.states {
             filters.states.insert(encode(&changed.key).as_slice());
@@ -187,7 +188,9 @@ impl<D: Stored> Store<D> {
 
     /// The last snapshot.
     fn view(&self) -> Result<Arc<dyn Cold<D>>, StoreError> {
-        Ok(Arc::new(View::<D>::new(&self.read()?, self.filters())?))
+        let read = self.read()?;
+        let runs = meta(&read)?.map_or_else(Vec::new, |meta| meta.runs);
+        Ok(Arc::new(View::<D>::new(&read, self.filters(), runs)?))
     }
 
     /// Makes the next snapshot, in one transaction. It is on disk when this returns if the last one that was is older than
@@ -204,8 +207,10 @@ impl<D: Stored> Store<D> {
             })
             .map_err(StoreError::database)?;
         // Before the commit: whoever sees the commit must see them.
-        self.filter(delta)?;
-        self.write(&write, delta).map_err(StoreError::database)?;
+        let read = self.read()?;
+        let runs = meta(&read)?.map_or_else(Vec::new, |meta| meta.runs);
+        self.filter(&read, &runs, delta)?;
+        self.write(&write, &read, runs, delta)?;
         write.commit().map_err(StoreError::database)?;
         durability.is_behind = !durable;
         if durable {
@@ -228,91 +233,65 @@ impl<D: Stored> Store<D> {
         Ok(())
     }
 
-    fn write(&self, write: &WriteTransaction, delta: &Delta<D>) -> Result<(), redb::Error> {
+    fn write(
+        &self,
+        write: &WriteTransaction,
+        read: &ReadTransaction,
+        runs: Vec<Run>,
+        delta: &Delta<D>,
+    ) -> Result<(), StoreError> {
         if delta.from_nothing {
-            write.delete_table(STATES)?;
-            write.delete_table(OPEN)?;
-            write.delete_table(COMMANDS)?;
+            write.delete_table(STATES).map_err(StoreError::database)?;
+            write.delete_table(OPEN).map_err(StoreError::database)?;
+            write.delete_table(BLOCKS).map_err(StoreError::database)?;
         }
-        write_states(write, delta)?;
-        self.write_commands(write, delta)?;
-        write_meta(write, self.identity, delta)
-    }
-
-    fn write_commands(&self, write: &WriteTransaction, delta: &Delta<D>) -> Result<(), redb::Error> {
-        let mut commands = write.open_table(COMMANDS)?;
-        let mut sorted: Vec<_> = delta.commands.iter().collect();
-        // Stable: of two with the same id, the later one stays.
-        sorted.sort_by_key(|(id, _)| *id);
-        for (id, old) in sorted {
-            let id = id.as_u128();
+        write_states(write, delta).map_err(StoreError::database)?;
+        let runs = if delta.from_nothing { Vec::new() } else { runs };
+        let commands = delta.commands.iter().map(|(id, old)| {
             let (at, kept) = (old.at, old.kept.clone());
-            commands.insert(id, seal(&id.to_be_bytes(), &OldCommand { at, kept }).as_slice())?;
-        }
-        // Ids are hashes, so any one is as good a beginning as another.
-        let Some((first, _)) = delta.commands.first() else {
-            return Ok(());
-        };
-        let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = hand.unwrap_or(first.as_u128());
-        let looks = LOOKS_PER_COMMAND * delta.commands.len();
-        *hand = Some(forget::<D>(&mut commands, from, looks, delta.forget_before())?);
-        Ok(())
+            (*id, OldCommand { at, kept })
+        });
+        let before = existing(read.open_table(BLOCKS))?;
+        let mut blocks = write.open_table(BLOCKS).map_err(StoreError::database)?;
+        let runs = runs::add(
+            &mut blocks,
+            before.as_ref(),
+            runs,
+            commands.collect(),
+            delta.forget_before(),
+        )?;
+        drop(blocks);
+        write_meta(write, self.identity, runs, delta).map_err(StoreError::database)
     }
 }
 
-fn filter_of<K: redb::Key, V: redb::Value>(
-    read: &ReadTransaction,
-    table: TableDefinition<'_, K, V>,
-    more: usize,
-    insert: impl Fn(&Filter, K::SelfType<'_>),
-) -> Result<Filter, StoreError> {
-    let table = match read.open_table(table) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Filter::for_twice(more)),
-        Err(error) => return Err(StoreError::database(error)),
+/// What the snapshot is; none where there is none yet.
+pub(super) fn meta(read: &ReadTransaction) -> Result<Option<Meta>, StoreError> {
+    let Some(table) = existing(read.open_table(META))? else {
+        return Ok(None);
     };
-    let rows = table.len().map_err(StoreError::database)?;
-    let filter = Filter::for_twice(usize::try_from(rows).unwrap_or(0) + more);
-    for entry in table.iter().map_err(StoreError::database)? {
-        insert(&filter, entry.map_err(StoreError::database)?.0.value());
-    }
-    Ok(filter)
+    let sealed = table.get([].as_slice()).map_err(unusable)?;
+    let sealed = sealed.ok_or_else(|| StoreError::Unusable("it does not say what it is".to_owned()))?;
+    unseal(&[], sealed.value()).map(Some).map_err(unusable)
 }
 
-/// Looks at the commands from an id on, and removes those from before a log time. Returns where to go on.
-fn forget<D: Stored>(
-    commands: &mut redb::Table<'_, u128, &'static [u8]>,
-    from: u128,
-    looks: usize,
-    before: i64,
-) -> Result<u128, redb::Error> {
-    let mut forgotten = Vec::new();
-    // From the beginning again behind the last one.
-    let mut next = 0;
-    for (looked, entry) in commands.range(from..)?.enumerate() {
-        let (id, sealed) = entry?;
-        if looked == looks {
-            next = id.value();
-            break;
-        }
-        let old = unseal::<OldCommand<D::Answer>>(&id.value().to_be_bytes(), sealed.value());
-        if old.is_ok_and(|old| old.at < before) {
-            forgotten.push(id.value());
-        }
+/// None where nothing was ever written to the table.
+fn existing<T>(table: Result<T, redb::TableError>) -> Result<Option<T>, StoreError> {
+    match table {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(StoreError::database(error)),
     }
-    for id in forgotten {
-        commands.remove(id)?;
-    }
-    Ok(next)
 }
 
 fn write_meta<D: Stored>(
     write: &WriteTransaction,
     identity: Identity,
+    runs: Vec<Run>,
     delta: &Delta<D>,
 ) -> Result<(), redb::Error> {
     let mut meta = Meta::new::<D>(identity, delta.checkpoint);
+    meta.runs = runs;
     meta.log_time = delta.log_time;
     meta.carried_out = delta.carried_out;
     write

@@ -5,11 +5,12 @@ use redb::TableDefinition;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::runs::Run;
 use super::{Identity, Stored};
 use crate::writer::{ColdError, Kept};
 
 /// Of the tables and of [`Meta`]. Raise it with any change to them.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// One entry, under the empty key: [`Meta`].
 pub(super) const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("meta");
@@ -17,11 +18,9 @@ pub(super) const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(
 pub(super) const STATES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("states");
 /// Keys of aggregates for which the process manager has something to do.
 pub(super) const OPEN: TableDefinition<'_, &[u8], ()> = TableDefinition::new("open");
-/// [`OldCommand`]s by id.
-pub(super) const COMMANDS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("commands");
 
 /// What a snapshot is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Meta {
     pub format: u32,
     pub storage: u32,
@@ -33,6 +32,8 @@ pub(super) struct Meta {
     link: [u8; 16],
     pub log_time: Option<i64>,
     pub carried_out: Option<u64>,
+    /// The runs of commands, in the order of their numbers.
+    pub runs: Vec<Run>,
 }
 
 impl Meta {
@@ -48,6 +49,7 @@ impl Meta {
             link: checkpoint.link.0,
             log_time: None,
             carried_out: None,
+            runs: Vec::new(),
         }
     }
 
@@ -64,6 +66,7 @@ impl Meta {
         let expected = Self {
             log_time: self.log_time,
             carried_out: self.carried_out,
+            runs: self.runs.clone(),
             ..Self::new::<D>(identity, self.checkpoint())
         };
         let of = |meta: &Self| {

@@ -7,7 +7,8 @@
 //!
 //! - [`Store`] opens one and writes snapshots; a snapshot's checkpoint is in the same transaction as its states.
 //! - [`transfer`] turns a snapshot into a stream of bytes and back, for a peer.
-//! - `format` is what the bytes are, `view` what is read while running, `filter` what saves most of those reads.
+//! - `format` is what the bytes are, `runs` how commands are kept, `view` what is read while running, `filter` what saves most of
+//!   those reads.
 //!
 //! **What guards it.** redb keeps checksums of its pages; opening a file verifies all of them, so that altered keys and
 //! branches are noticed, which a checksum of each value could not do. What is read later has a checksum of its own over key
@@ -18,6 +19,7 @@
 mod database;
 mod filter;
 mod format;
+mod runs;
 #[cfg(test)]
 mod tests;
 pub mod transfer;

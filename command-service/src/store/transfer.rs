@@ -18,7 +18,8 @@ use redb::{ReadableTable, WriteTransaction};
 use sha2::{Digest, Sha256};
 
 use super::database::{Store, open_database};
-use super::format::{COMMANDS, META, Meta, OPEN, STATES, unseal};
+use super::format::{META, Meta, OPEN, STATES, unseal};
+use super::runs::BLOCKS;
 use super::{Identity, StoreError, Stored};
 
 const MAGIC: &[u8; 8] = b"TWSNAP01";
@@ -35,7 +36,7 @@ const IMPORT_CACHE_BYTES: usize = 64 << 20;
 const META_FRAME: u8 = 0;
 const STATE_FRAME: u8 = 1;
 const OPEN_FRAME: u8 = 2;
-const COMMAND_FRAME: u8 = 3;
+const BLOCK_FRAME: u8 = 3;
 const END_FRAME: u8 = 255;
 
 struct Out<W: Write> {
@@ -98,10 +99,14 @@ impl<D: Stored> Store<D> {
         for entry in open.iter().map_err(StoreError::database)? {
             out.frame(OPEN_FRAME, entry.map_err(StoreError::database)?.0.value(), &[])?;
         }
-        let commands = read.open_table(COMMANDS).map_err(StoreError::database)?;
-        for entry in commands.iter().map_err(StoreError::database)? {
-            let (id, value) = entry.map_err(StoreError::database)?;
-            out.frame(COMMAND_FRAME, &id.value().to_be_bytes(), value.value())?;
+        let blocks = read.open_table(BLOCKS).map_err(StoreError::database)?;
+        for entry in blocks.iter().map_err(StoreError::database)? {
+            let (place, block) = entry.map_err(StoreError::database)?;
+            let (run, first) = place.value();
+            let mut key = [0; 20];
+            key[..4].copy_from_slice(&run.to_be_bytes());
+            key[4..].copy_from_slice(&first.to_be_bytes());
+            out.frame(BLOCK_FRAME, &key, block.value())?;
         }
         let digest = out.hash.clone().finalize();
         out.frame(END_FRAME, &[], &digest)?;
@@ -241,16 +246,21 @@ fn import_into<D: Stored>(
 fn take_frames<R: Read>(write: &WriteTransaction, stream: &mut In<R>) -> Result<(), StoreError> {
     let mut states = write.open_table(STATES).map_err(StoreError::database)?;
     let mut open = write.open_table(OPEN).map_err(StoreError::database)?;
-    let mut commands = write.open_table(COMMANDS).map_err(StoreError::database)?;
+    let mut blocks = write.open_table(BLOCKS).map_err(StoreError::database)?;
     loop {
         let kind = stream.frame()?;
         let (key, value) = (stream.key.as_slice(), stream.value.as_slice());
         match kind {
             STATE_FRAME => drop(states.insert(key, value).map_err(StoreError::database)?),
             OPEN_FRAME => drop(open.insert(key, ()).map_err(StoreError::database)?),
-            COMMAND_FRAME => {
-                let id = u128::from_be_bytes(sized(key)?);
-                drop(commands.insert(id, value).map_err(StoreError::database)?);
+            BLOCK_FRAME => {
+                let key: [u8; 20] = sized(key)?;
+                let (run, first) = key.split_at(4);
+                let place = (
+                    u32::from_be_bytes(sized(run)?),
+                    u128::from_be_bytes(sized(first)?),
+                );
+                drop(blocks.insert(place, value).map_err(StoreError::database)?);
             }
             END_FRAME => return Ok(()),
             _ => return Err(StoreError::Unusable(format!("no frame has the kind {kind}"))),

@@ -6,7 +6,8 @@ use redb::{ReadOnlyTable, ReadTransaction};
 use uuid::Uuid;
 
 use super::filter::Filters;
-use super::format::{COMMANDS, OldCommand, STATES, encode, unseal};
+use super::format::{OldCommand, STATES, encode, unseal};
+use super::runs::{self, BLOCKS, Run};
 use super::{StoreError, Stored};
 use crate::metrics;
 use crate::writer::cold::{Cold, ColdError, Old};
@@ -14,16 +15,18 @@ use crate::writer::cold::{Cold, ColdError, Old};
 /// One committed transaction, for as long as somebody holds it: what it shows never changes.
 pub(super) struct View<D> {
     states: ReadOnlyTable<&'static [u8], &'static [u8]>,
-    commands: ReadOnlyTable<u128, &'static [u8]>,
+    blocks: ReadOnlyTable<(u32, u128), &'static [u8]>,
+    runs: Vec<Run>,
     filters: Filters,
     domain: PhantomData<fn() -> D>,
 }
 
 impl<D: Stored> View<D> {
-    pub fn new(read: &ReadTransaction, filters: Filters) -> Result<Self, StoreError> {
+    pub fn new(read: &ReadTransaction, filters: Filters, runs: Vec<Run>) -> Result<Self, StoreError> {
         Ok(Self {
             states: read.open_table(STATES).map_err(StoreError::database)?,
-            commands: read.open_table(COMMANDS).map_err(StoreError::database)?,
+            blocks: read.open_table(BLOCKS).map_err(StoreError::database)?,
+            runs,
             filters,
             domain: PhantomData,
         })
@@ -49,14 +52,11 @@ impl<D: Stored> Cold<D> for View<D> {
     }
 
     fn kept(&self, id: Uuid) -> Result<Option<Old<D::Answer>>, ColdError> {
-        let id = id.as_u128();
         if !self.filters.commands.may_have(&id) {
             return Ok(None);
         }
-        let found = self.commands.get_owned(id).map_err(|error| failed(&error))?;
+        let found = runs::find(&self.blocks, &self.runs, id)?;
         metrics::cold_read("command", found.is_some());
-        let Some(sealed) = found else { return Ok(None) };
-        let OldCommand { at, kept } = unseal(&id.to_be_bytes(), sealed.value())?;
-        Ok(Some(Old { at, kept }))
+        Ok(found.map(|OldCommand { at, kept }| Old { at, kept }))
     }
 }

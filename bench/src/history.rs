@@ -1,6 +1,7 @@
-//! A log of orders, made one record after the other. Nothing is left to do for the process manager after ten events of each.
+//! A log of orders, made one record after the other. An order that has five events, or nine, leaves nothing to do for the
+//! process manager.
 
-use eventlog::{Link, LogId, LogRecord, NewRecord, Positions, partition_of};
+use eventlog::{Link, LogId, NewRecord, Positions, partition_of};
 use schemas::orders::{
     NoteAdded, OrderConfirmed, OrderLineReserved, OrderLineShipped, OrderPaid, OrderPlaced, OrderShipped,
     PlacedLine,
@@ -8,20 +9,15 @@ use schemas::orders::{
 use schemas::{Codec, Event, OrderEvent, Timestamp, ids};
 use uuid::Uuid;
 
-/// The log of everything here that is in no Kafka.
-pub const LOG: LogId = LogId([7; 8]);
+/// Orders that are under way at the same time.
+const AT_ONCE: u64 = 10_000;
 
-/// Ids as a registry gives them out.
-pub fn codec() -> Codec {
-    Codec::new(schemas::all().iter().zip(1..)).expect("every definition has an id")
-}
-
-/// Makes the records: first all orders are placed, then all get their next event, and so on.
+/// Makes the records: so many events of each order, of some orders at a time; then further notes, of one order after the other.
 pub struct History {
     codec: Codec,
     partitions: i32,
     aggregates: u64,
-    events: u64,
+    events_each: u64,
     made: u64,
     /// Of each partition.
     tails: Vec<(Link, i64)>,
@@ -30,12 +26,12 @@ pub struct History {
 
 impl History {
     /// `codec` and `log_id` are those of the log that it is to be in.
-    pub fn new(codec: Codec, log_id: LogId, partitions: i32, aggregates: u64, events: u64) -> Self {
+    pub fn new(codec: Codec, log_id: LogId, partitions: i32, aggregates: u64, events_each: u64) -> Self {
         Self {
             codec,
             partitions,
             aggregates,
-            events,
+            events_each,
             made: 0,
             tails: (0..partitions).map(|_| (Link::ZERO, 0)).collect(),
             causes: Positions::new().encode(log_id),
@@ -46,8 +42,24 @@ impl History {
         ids::created_id(Uuid::from_u64_pair(1, number), "order")
     }
 
-    pub fn aggregates(&self) -> u64 {
-        self.aggregates
+    /// How many events all orders have before the further notes.
+    pub fn events(&self) -> u64 {
+        self.aggregates * self.events_each
+    }
+
+    /// The order of the n-th event, and how many that order had before.
+    fn turn(&self, made: u64) -> (u64, u64) {
+        if made >= self.events() {
+            let further = made - self.events();
+            return (
+                further % self.aggregates,
+                self.events_each + further / self.aggregates,
+            );
+        }
+        let first = made / (AT_ONCE * self.events_each) * AT_ONCE;
+        let at_once = AT_ONCE.min(self.aggregates - first);
+        let since = made - first * self.events_each;
+        (first + since % at_once, since / at_once)
     }
 
     /// Where an order is.
@@ -56,18 +68,9 @@ impl History {
         usize::try_from(partition).unwrap_or(0)
     }
 
-    /// The next record as a reader finds it.
-    pub fn next_record(&mut self) -> Option<(usize, LogRecord)> {
-        let (partition, offset, record) = self.next_new()?;
-        Some((partition, record.at_offset(offset)))
-    }
-
     /// The next record, its partition, and the offset that it has in a log with nothing else in it.
-    pub fn next_new(&mut self) -> Option<(usize, i64, NewRecord)> {
-        if self.made == self.events {
-            return None;
-        }
-        let (round, number) = (self.made / self.aggregates, self.made % self.aggregates);
+    pub fn next_record(&mut self) -> anyhow::Result<(usize, i64, NewRecord)> {
+        let (number, round) = self.turn(self.made);
         self.made += 1;
         let order_id = Self::order_id(number);
         let command_id = Uuid::from_u64_pair(2, self.made);
@@ -80,7 +83,7 @@ impl History {
         command[..16].copy_from_slice(command_id.as_bytes());
         let record = NewRecord {
             key: order_id.to_string().into_bytes(),
-            value: self.codec.encode(&event).ok()?,
+            value: self.codec.encode(&event)?,
             event_id: ids::event_id(command_id),
             event_type: event.full_name(),
             occurred_at,
@@ -94,11 +97,11 @@ impl History {
         }
         .chained(after);
         self.tails[partition] = (record.link, offset + 1);
-        Some((partition, offset, record))
+        Ok((partition, offset, record))
     }
 }
 
-/// The event of an order in a round: a life that ends with notes.
+/// The event of an order that had so many: a life that ends with notes.
 fn event(round: u64, order_id: Uuid, occurred_at: Timestamp) -> Event {
     let line = |number: i64| PlacedLine {
         sku: format!(
@@ -153,4 +156,24 @@ fn event(round: u64, order_id: Uuid, occurred_at: Timestamp) -> Event {
             reply_to: None,
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_order_has_its_events_in_their_order() {
+        let codec = Codec::new(schemas::all().iter().zip(1..)).unwrap();
+        let history = History::new(codec, LogId([7; 8]), 3, AT_ONCE + 5, 4);
+        let mut seen = vec![0; usize::try_from(AT_ONCE).unwrap() + 5];
+        for made in 0..history.events() + 7 {
+            let (number, round) = history.turn(made);
+            let events = &mut seen[usize::try_from(number).unwrap()];
+            assert_eq!(*events, round);
+            *events += 1;
+        }
+        assert_eq!(seen.iter().filter(|events| **events == 5).count(), 7);
+        assert!(seen.iter().all(|events| (4..=5).contains(events)));
+    }
 }

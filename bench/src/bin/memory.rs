@@ -1,8 +1,8 @@
-//! `start`: how long a command service takes to be ready, three ways; or what it needs in memory for many aggregates.
+//! `memory`: what a command service needs in memory for many aggregates.
 
 use std::process::ExitCode;
 
-use bench::start::{Options, run};
+use bench::memory::{Options, run};
 use clap::Parser as _;
 
 // As the service has it.
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("start: {error:#}");
+            eprintln!("memory: {error:#}");
             ExitCode::FAILURE
         }
     }
