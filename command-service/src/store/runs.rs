@@ -174,7 +174,9 @@ pub(super) fn each_id<A: DeserializeOwned>(
     for entry in blocks.iter().map_err(StoreError::database)? {
         let (key, sealed) = entry.map_err(StoreError::database)?;
         let block = open_block::<A>(key.value(), sealed.value()).map_err(unusable)?;
-        block.iter().for_each(|(id, _)| take(*id));
+        for (id, _) in &block {
+            take(*id);
+        }
     }
     Ok(())
 }
