@@ -201,7 +201,17 @@ impl Services {
             }
         }
         for name in self.names() {
-            self.wait_ready(&name)?;
+            let Err(error) = self.wait_ready(&name) else {
+                continue;
+            };
+            // Somebody had killed it, and it was not dead yet when it was looked at.
+            let was_dying =
+                !started.contains(&name) && !matches!(self.processes.state(&name), State::Running(_));
+            if !was_dying {
+                return Err(error);
+            }
+            self.restart(&name)?;
+            started.push(name);
         }
         if started.is_empty() {
             self.options.progress.say("· services run already");

@@ -131,17 +131,17 @@ impl Rig {
 
     /// Topics, schemas and tables, and so many services, ready.
     pub fn services(&self, command_services: usize, projectors: usize) -> anyhow::Result<Services> {
-        self.services_on(PARTITIONS, command_services, projectors)
+        self.services_with(&[], command_services, projectors)
     }
 
-    /// The same on topics of so many partitions.
-    pub fn services_on(
+    /// The same with further settings.
+    pub fn services_with(
         &self,
-        partitions: i32,
+        settings: &[(&str, &str)],
         command_services: usize,
         projectors: usize,
     ) -> anyhow::Result<Services> {
-        let services = self.plan_on(partitions, command_services, projectors, PREFIX)?;
+        let services = self.plan_with(settings, command_services, projectors, PREFIX)?;
         services.deploy()?;
         services.start()?;
         Ok(services)
@@ -149,12 +149,12 @@ impl Rig {
 
     /// So many services, none started.
     pub fn plan(&self, command_services: usize, projectors: usize, prefix: &str) -> anyhow::Result<Services> {
-        self.plan_on(PARTITIONS, command_services, projectors, prefix)
+        self.plan_with(&[], command_services, projectors, prefix)
     }
 
-    fn plan_on(
+    fn plan_with(
         &self,
-        partitions: i32,
+        settings: &[(&str, &str)],
         command_services: usize,
         projectors: usize,
         prefix: &str,
@@ -164,17 +164,20 @@ impl Rig {
             projectors,
             query_services: 0,
         };
-        let env = [
-            ("TAILWATER_TOPIC_PREFIX", prefix.to_owned()),
-            ("TAILWATER_PARTITIONS", partitions.to_string()),
+        let partitions = PARTITIONS.to_string();
+        let usual = [
+            ("TAILWATER_TOPIC_PREFIX", prefix),
+            ("TAILWATER_PARTITIONS", &partitions),
         ];
+        let env = usual.iter().chain(settings);
+        let env = env.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Ok(Services::plan(
             self.stack.layout(),
             &self.stack.endpoints(),
             ServiceOptions {
                 binaries: self.binaries.clone(),
                 counts,
-                env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value))),
+                env: env.collect::<BTreeMap<_, _>>(),
                 usual_ports: false,
                 progress: Progress::Quiet,
             },

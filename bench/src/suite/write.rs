@@ -16,7 +16,7 @@ use crate::load::{Request, Target};
 /// Connections of the closed loop.
 const CONNECTIONS: usize = 256;
 /// Partitions of each topic. A producer sends one request for each, so batches form where records wait for each other.
-const PARTITIONS: i32 = 1;
+const PARTITIONS: &str = "1";
 /// Orders that notes are put on, so many that each gets a few dozen.
 const ORDERS: usize = 20_000;
 /// How long the broker's virtual machine warms up, in seconds.
@@ -24,7 +24,7 @@ const WARM_UP_S: u64 = 20;
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
-    let services = rig.services_on(PARTITIONS, 1, 0)?;
+    let services = rig.services_with(&[("TAILWATER_PARTITIONS", PARTITIONS)], 1, 0)?;
     let target = Target::new(&services.command_urls()[0])?;
     let constant = Target::new(&rig.constant_server()?)?;
     let text = fitting_text(&rig.codec().await?)?;
