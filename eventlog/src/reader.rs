@@ -64,8 +64,29 @@ impl LogReader {
         &self.names[usize::from(topic.index())].1
     }
 
-    /// Replaces what is read: each partition from its offset on.
+    /// Replaces what is read: each partition from its offset on. What was fetched of those before is thrown away.
     pub fn assign(&mut self, partitions: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        self.consumer.assign(&self.list(partitions)?)?;
+        Ok(())
+    }
+
+    /// Reads these partitions as well, each from its offset on; none of them may be read already. The others go on undisturbed.
+    pub fn add(&mut self, partitions: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        self.consumer.incremental_assign(&self.list(partitions)?)?;
+        Ok(())
+    }
+
+    /// Reads these partitions no more; each of them must be read. The others go on undisturbed.
+    pub fn remove(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(self.name(partition.topic), partition.partition);
+        }
+        self.consumer.incremental_unassign(&list)?;
+        Ok(())
+    }
+
+    fn list(&self, partitions: &[(TopicPartition, i64)]) -> Result<TopicPartitionList, LogError> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for (partition, offset) in partitions {
             list.add_partition_offset(
@@ -74,8 +95,7 @@ impl LogReader {
                 Offset::Offset(*offset),
             )?;
         }
-        self.consumer.assign(&list)?;
-        Ok(())
+        Ok(list)
     }
 
     /// The next record of any assigned partition, or none within the timeout.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use eventlog::{LogConfig, LogError, LogReader, LogRecord, TopicPartition};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::messages::{Batch, Input, Job, Order, ReadEnd};
 use crate::writer::Upto;
@@ -90,7 +90,8 @@ fn spawn(
         inputs,
         pause,
         active: FxHashMap::default(),
-        assigned: false,
+        assigned: FxHashSet::default(),
+        stale: FxHashSet::default(),
         queued: Arc::new(()),
         progress: Progress::new(),
     };
@@ -110,8 +111,10 @@ struct Reading {
     inputs: Sender<Input>,
     pause: Duration,
     active: FxHashMap<TopicPartition, Active>,
-    /// Whether the consumer reads what is active, and nothing else.
-    assigned: bool,
+    /// What the consumer reads.
+    assigned: FxHashSet<TopicPartition>,
+    /// What it reads from a place that nobody wants any more.
+    stale: FxHashSet<TopicPartition>,
     /// Shared with every batch that the writers have not folded yet.
     queued: Arc<()>,
     progress: Progress,
@@ -177,8 +180,8 @@ impl Reading {
             match self.step() {
                 Ok(()) => self.failing_since = None,
                 Err(error) => {
-                    self.assigned = false;
                     self.recover(&error);
+                    self.rest();
                     std::thread::sleep(BACK_OFF);
                 }
             }
@@ -205,7 +208,8 @@ impl Reading {
         if let Err(error) = self.reader.assign(&[]) {
             tracing::warn!(%error, "writer.log.unassign");
         }
-        self.assigned = false;
+        self.assigned.clear();
+        self.stale.clear();
     }
 
     fn obey(&mut self, order: Order) {
@@ -213,7 +217,7 @@ impl Reading {
             Order::Read(job) => self.begin(job),
             Order::Stop(partition) => {
                 self.active.remove(&partition);
-                self.assigned = false;
+                self.stale.insert(partition);
             }
         }
     }
@@ -233,7 +237,7 @@ impl Reading {
                 records: Vec::new(),
             },
         );
-        self.assigned = false;
+        self.stale.insert(job.partition);
     }
 
     fn step(&mut self) -> Result<(), LogError> {
@@ -241,15 +245,7 @@ impl Reading {
         if self.active.is_empty() {
             return Ok(());
         }
-        if !self.assigned {
-            let assignment: Vec<_> = self
-                .active
-                .values()
-                .map(|read| (read.job.partition, read.next))
-                .collect();
-            self.reader.assign(&assignment)?;
-            self.assigned = true;
-        }
+        self.assign()?;
         if self.active.values().any(|read| !read.reached) {
             self.progress.tell();
         }
@@ -272,6 +268,30 @@ impl Reading {
         }
         for read in self.active.values_mut().filter(|read| !read.records.is_empty()) {
             send(&self.inputs, &self.queued, read, ReadEnd::More);
+        }
+        Ok(())
+    }
+
+    /// Has the consumer read what is active, and nothing else. What goes on is not touched: a new assignment of all would throw
+    /// away what is fetched, and many writers read at once where ownership changes hands.
+    fn assign(&mut self) -> Result<(), LogError> {
+        let gone: Vec<_> = self
+            .stale
+            .drain()
+            .filter(|partition| self.assigned.remove(partition))
+            .collect();
+        if !gone.is_empty() {
+            self.reader.remove(&gone)?;
+        }
+        let missing = self
+            .active
+            .values()
+            .filter(|read| !self.assigned.contains(&read.job.partition));
+        let missing: Vec<_> = missing.map(|read| (read.job.partition, read.next)).collect();
+        if !missing.is_empty() {
+            self.reader.add(&missing)?;
+            self.assigned
+                .extend(missing.iter().map(|(partition, _)| *partition));
         }
         Ok(())
     }
@@ -299,7 +319,7 @@ impl Reading {
         }
         for partition in done {
             self.active.remove(&partition);
-            self.assigned = false;
+            self.stale.insert(partition);
         }
         Ok(())
     }
@@ -320,7 +340,7 @@ impl Reading {
             read.reached = true;
             if read.job.upto != Upto::Ever {
                 self.active.remove(&partition);
-                self.assigned = false;
+                self.stale.insert(partition);
             }
         }
     }
