@@ -12,7 +12,7 @@ use clap::Parser;
 use writers::Writers;
 
 /// Aggregates that are looked up afterwards.
-const LOOK_UPS: u64 = 200_000;
+const LOOK_UPS: u32 = 200_000;
 
 /// What to measure.
 #[derive(Clone, Debug, Parser)]
@@ -71,7 +71,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
          on disk {:.0} MiB",
         writers.hot(),
         options.aggregates,
-        took.div_f64(200_000.0).as_secs_f64() * 1e6,
+        (took / LOOK_UPS).as_secs_f64() * 1e6,
         resident(),
         peak(),
         mebibytes(size_of(folder)?)

@@ -191,14 +191,14 @@ impl Writers {
     }
 
     /// Looks random aggregates up: how long that took, and how many were there.
-    pub fn look_up_some(&mut self, history: &History, aggregates: u64, count: u64) -> (Duration, u64) {
+    pub fn look_up_some(&mut self, history: &History, aggregates: u64, count: u32) -> (Duration, u32) {
         let mut rng = fastrand::Rng::with_seed(1);
         let began = Instant::now();
         let mut found = 0;
         for _ in 0..count {
             let id = History::order_id(rng.u64(..aggregates));
             let core = &mut self.cores[history.partition(id)];
-            found += u64::from(core.look_up(&Key::Order(id)).is_some());
+            found += u32::from(core.look_up(&Key::Order(id)).is_some());
             core.evict(self.hot, HOT_COMMANDS);
         }
         (began.elapsed(), found)

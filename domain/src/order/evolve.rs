@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::notes;
 use schemas::{OrderEvent, orders::OrderPlaced};
 use uuid::Uuid;
 
-use super::{Order, OrderStatus, Payment, Placed, Reservation};
+use super::{Order, OrderStatus, Payment, Placed, Reservation, notes};
 
 /// The first event of an order.
 pub(crate) fn create(event: &OrderEvent, event_id: Uuid) -> Result<Order, &'static str> {
