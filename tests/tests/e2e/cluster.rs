@@ -42,7 +42,11 @@ async fn instances_find_each_other_and_take_over_from_each_other() {
     divided(&[&first, &third]).await;
 
     assert!(first.drain(DEADLINE).await, "everything is handed over");
-    assert_eq!(owned(&third), SLOTS);
+    // Each reads the topic for itself: the third hears of it at about the time that the first does, maybe after it.
+    eventually("the third has taken everything", DEADLINE, async || {
+        (owned(&third) == SLOTS).then_some(())
+    })
+    .await;
     first.leave().await;
     divided(&[&third]).await;
 }
