@@ -13,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::LogConfig;
 use crate::error::LogError;
+use crate::introduced::Introduced;
 
 /// Records from the end of the board at which reading begins at the earliest: whoever is there puts up a new entry every moment, so
 /// compaction that lags must not make a start slow.
@@ -128,6 +129,8 @@ impl ConsumerContext for EndIsNoError {}
 /// Reads the board: what is up, then what is put up.
 pub struct BulletinReader {
     consumer: BaseConsumer<EndIsNoError>,
+    topic: String,
+    introduced: Introduced,
     caught_up: bool,
 }
 
@@ -153,6 +156,8 @@ impl BulletinReader {
         consumer.assign(&list)?;
         Ok(Self {
             consumer,
+            topic: topic(config),
+            introduced: Introduced::default(),
             caught_up: false,
         })
     }
@@ -162,6 +167,9 @@ impl BulletinReader {
     /// # Errors
     /// All are transient: try again after a moment.
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Bulletin>, LogError> {
+        if !self.caught_up {
+            self.introduced.introduce(&self.consumer, &self.topic);
+        }
         match self.consumer.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => Ok(message.key().map(|key| Bulletin::Entry {

@@ -15,6 +15,7 @@ mod bulletin;
 mod chain;
 mod config;
 mod error;
+mod introduced;
 mod link;
 mod partitioner;
 mod plain;

@@ -8,6 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::LogConfig;
 use crate::error::LogError;
+use crate::introduced::Introduced;
 
 /// A topic beside the event topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub struct PlainRecord {
 pub struct PlainReader {
     consumer: BaseConsumer,
     topic: String,
+    introduced: Introduced,
 }
 
 impl PlainReader {
@@ -65,11 +67,15 @@ impl PlainReader {
         Ok(Self {
             consumer,
             topic: topic.name(&config.prefix),
+            introduced: Introduced::default(),
         })
     }
 
     /// Replaces what is read: each partition from its offset on.
     pub fn assign(&mut self, partitions: &[(i32, i64)]) -> Result<(), LogError> {
+        if !partitions.is_empty() {
+            self.introduced.introduce(&self.consumer, &self.topic);
+        }
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for (partition, offset) in partitions {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset))?;

@@ -14,6 +14,7 @@ use schemas::Topic;
 
 use crate::config::LogConfig;
 use crate::error::LogError;
+use crate::introduced::Introduced;
 use crate::positions::TopicPartition;
 use crate::record::LogRecord;
 
@@ -21,6 +22,7 @@ use crate::record::LogRecord;
 pub struct LogReader {
     consumer: BaseConsumer,
     names: [(Topic, String); Topic::ALL.len()],
+    introduced: [Introduced; Topic::ALL.len()],
 }
 
 impl LogReader {
@@ -57,6 +59,7 @@ impl LogReader {
         Ok(Self {
             consumer,
             names: Topic::ALL.map(|topic| (topic, topic.name(&config.prefix))),
+            introduced: Default::default(),
         })
     }
 
@@ -66,12 +69,14 @@ impl LogReader {
 
     /// Replaces what is read: each partition from its offset on. What was fetched of those before is thrown away.
     pub fn assign(&mut self, partitions: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        self.introduce(partitions);
         self.consumer.assign(&self.list(partitions)?)?;
         Ok(())
     }
 
     /// Reads these partitions as well, each from its offset on; none of them may be read already. The others go on undisturbed.
     pub fn add(&mut self, partitions: &[(TopicPartition, i64)]) -> Result<(), LogError> {
+        self.introduce(partitions);
         self.consumer.incremental_assign(&self.list(partitions)?)?;
         Ok(())
     }
@@ -84,6 +89,14 @@ impl LogReader {
         }
         self.consumer.incremental_unassign(&list)?;
         Ok(())
+    }
+
+    fn introduce(&mut self, partitions: &[(TopicPartition, i64)]) {
+        for (topic, name) in &self.names {
+            if partitions.iter().any(|(partition, _)| partition.topic == *topic) {
+                self.introduced[usize::from(topic.index())].introduce(&self.consumer, name);
+            }
+        }
     }
 
     fn list(&self, partitions: &[(TopicPartition, i64)]) -> Result<TopicPartitionList, LogError> {
