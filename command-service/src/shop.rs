@@ -11,7 +11,7 @@ use service_kit::Problem;
 use uuid::Uuid;
 
 use crate::store::Stored;
-use crate::writer::{Domain, Expected, Request};
+use crate::writer::{Domain, Expected, Request, Work};
 
 /// The shop, as one topic's writers see it.
 #[derive(Clone, Debug)]
@@ -249,9 +249,12 @@ impl Domain for Shop {
         })
     }
 
-    fn has_work(&self, state: &State) -> bool {
-        let order = state.as_order();
-        order.is_some_and(|order| order.steps_left() > 0 || order.status == OrderStatus::Confirmed)
+    fn work(&self, state: &State) -> Option<Work> {
+        let order = state.as_order()?;
+        if order.steps_left() > 0 {
+            return Some(Work::Now);
+        }
+        (order.status == OrderStatus::Confirmed).then_some(Work::Later)
     }
 
     fn barrier(&self, at: Timestamp) -> Event {

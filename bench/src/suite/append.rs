@@ -53,6 +53,7 @@ const LIMITS: Limits = Limits {
     waiting_max: 50_000,
     doubt_after_ms: 10_000,
     barrier_every_ms: 5,
+    told_at_once: 100,
 };
 
 /// Runs it.

@@ -68,6 +68,7 @@ impl EngineConfig {
                 waiting_max: 50_000,
                 doubt_after_ms: 10_000,
                 barrier_every_ms: 5,
+                told_at_once: 100,
             },
             payment_window_micros: PAYMENT_WINDOW_MICROS,
             append_timeout_ms: 3_000,

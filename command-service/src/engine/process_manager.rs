@@ -45,8 +45,8 @@ pub(super) struct ProcessManager {
     steps: FxHashMap<Uuid, Step>,
     /// How many of them each order has.
     by_order: FxHashMap<Uuid, u32>,
-    /// When to look at which order again: its state says whether there is still something to do.
-    deadlines: BTreeSet<(Timestamp, Uuid)>,
+    /// When to look at which order again, by the slots of their writers: its state says whether there is still something to do.
+    deadlines: FxHashMap<usize, BTreeSet<(Timestamp, Uuid)>>,
     /// Deadlines that are under way.
     closing: FxHashMap<Uuid, (Uuid, Deadline)>,
     payment_window_micros: i64,
@@ -60,7 +60,7 @@ impl ProcessManager {
             log_id,
             steps: FxHashMap::default(),
             by_order: FxHashMap::default(),
-            deadlines: BTreeSet::new(),
+            deadlines: FxHashMap::default(),
             closing: FxHashMap::default(),
             payment_window_micros,
             stalled: Vec::new(),
@@ -78,13 +78,15 @@ impl ProcessManager {
     /// thousand lines is not looked through a thousand times.
     pub fn begin(
         &mut self,
+        slot: usize,
         order_id: Uuid,
         order: &Order,
         causes: &Positions,
         traceparent: Option<&Arc<str>>,
     ) -> Vec<Uuid> {
         if let Some(deadline) = self.deadline(order_id, order) {
-            self.deadlines.insert((deadline.due, order_id));
+            let of_slot = self.deadlines.entry(slot).or_default();
+            of_slot.insert((deadline.due, order_id));
         }
         let under_way = self.by_order.get(&order_id).copied().unwrap_or(0);
         let mut begun = Vec::new();
@@ -117,12 +119,14 @@ impl ProcessManager {
     /// Orders whose deadline has come; each is to be given to [`Self::close`] or forgotten.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Uuid> {
         let mut due = Vec::new();
-        while due.len() < DUE_AT_ONCE
-            && let Some((at, order_id)) = self.deadlines.first().copied()
-            && at <= now
-        {
-            self.deadlines.pop_first();
-            due.push(order_id);
+        for deadlines in self.deadlines.values_mut() {
+            while due.len() < DUE_AT_ONCE
+                && let Some((at, order_id)) = deadlines.first().copied()
+                && at <= now
+            {
+                deadlines.pop_first();
+                due.push(order_id);
+            }
         }
         due
     }
@@ -135,12 +139,13 @@ impl ProcessManager {
         Some(id)
     }
 
-    /// Gives up everything that is under way for these orders: another instance sees to them.
-    pub fn forget(&mut self, is_theirs: impl Fn(Uuid) -> bool) {
-        self.steps.retain(|_, step| !is_theirs(step.order_id));
-        self.by_order.retain(|order_id, _| !is_theirs(*order_id));
-        self.deadlines.retain(|(_, order_id)| !is_theirs(*order_id));
-        self.closing.retain(|_, (order_id, _)| !is_theirs(*order_id));
+    /// Gives up everything that is under way for the orders of these slots: another instance sees to them.
+    pub fn forget(&mut self, slots: &[usize], slot_of: impl Fn(Uuid) -> usize) {
+        let is_ours = |order_id| !slots.contains(&slot_of(order_id));
+        self.steps.retain(|_, step| is_ours(step.order_id));
+        self.by_order.retain(|order_id, _| is_ours(*order_id));
+        self.deadlines.retain(|slot, _| !slots.contains(slot));
+        self.closing.retain(|_, (order_id, _)| is_ours(*order_id));
     }
 
     /// The command of a step's half; none where the step is over.

@@ -410,6 +410,7 @@ impl Writers {
     }
 
     fn change_roles(&mut self, roles: &[Role]) {
+        let mut lost = Vec::new();
         for (number, role) in roles.iter().enumerate().take(self.slots.len()) {
             let slot = &mut self.slots[number];
             if slot.role == Some(*role) {
@@ -426,10 +427,13 @@ impl Writers {
                 slot.sources.end();
                 self.sources_changed = true;
                 self.accepted.forget(number);
-                let partitions = self.config.partitions;
-                self.manager
-                    .forget(|order_id| slot_of(order_partition(order_id, partitions), partitions) == number);
+                lost.push(number);
             }
+        }
+        if !lost.is_empty() {
+            let partitions = self.config.partitions;
+            let slot_of_order = |order_id| slot_of(order_partition(order_id, partitions), partitions);
+            self.manager.forget(&lost, slot_of_order);
         }
         self.follow();
     }
@@ -755,8 +759,8 @@ impl Writers {
         }
     }
 
-    fn changed(&mut self, slot: usize, key: &Key, traceparent: Option<&Arc<str>>) {
-        let slot = &mut self.slots[slot];
+    fn changed(&mut self, number: usize, key: &Key, traceparent: Option<&Arc<str>>) {
+        let slot = &mut self.slots[number];
         let Key::Order(order_id) = key else { return };
         if !slot.is_owned() {
             return;
@@ -767,7 +771,7 @@ impl Writers {
         let Some(order) = slot.core.look_up(key).and_then(|state| state.as_order()) else {
             return;
         };
-        let begun = self.manager.begin(*order_id, order, &causes, traceparent);
+        let begun = self.manager.begin(number, *order_id, order, &causes, traceparent);
         self.steps.extend(begun.into_iter().map(|id| (id, Half::Asking)));
     }
 }

@@ -12,7 +12,7 @@ use redb::{
 };
 
 use super::filter::{Filter, Filters};
-use super::format::{META, Meta, OPEN, OldCommand, STATES, decode, encode, seal, unseal};
+use super::format::{META, Meta, OPEN, OldCommand, STATES, decode, encode, seal, unseal, work_of};
 use super::runs::{self, BLOCKS, Run};
 use super::view::View;
 use super::{Identity, StoreError, Stored};
@@ -110,7 +110,8 @@ impl<D: Stored> Store<D> {
             .iter()
             .map_err(unusable)?
         {
-            open.push(decode(entry.map_err(unusable)?.0.value()).map_err(unusable)?);
+            let (key, work) = entry.map_err(unusable)?;
+            open.push((decode(key.value()).map_err(unusable)?, work_of(work.value())?));
         }
         self.fill_commands(&read, &meta.runs, 0).map_err(unusable)?;
         self.fill_states(&read, 0).map_err(unusable)?;
@@ -312,11 +313,10 @@ fn write_states<D: Stored>(write: &WriteTransaction, delta: &Delta<D>) -> Result
     let mut open = write.open_table(OPEN)?;
     for (key, changed) in &sorted {
         states.insert(key.as_slice(), seal(key, &changed.state).as_slice())?;
-        if changed.has_work {
-            open.insert(key.as_slice(), ())?;
-        } else {
-            open.remove(key.as_slice())?;
-        }
+        match changed.work {
+            Some(work) => open.insert(key.as_slice(), work as u8)?,
+            None => open.remove(key.as_slice())?,
+        };
     }
     Ok(())
 }

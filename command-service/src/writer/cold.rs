@@ -8,10 +8,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use eventlog::Checkpoint;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
-use super::domain::Domain;
+use super::domain::{Domain, Work};
 use super::remembered::{KEPT_MICROS, Kept};
 
 /// A snapshot cannot be read. What was folded is worth nothing then: a missing aggregate is not the same as none.
@@ -43,8 +43,8 @@ pub struct Changed<D: Domain> {
     pub key: D::Key,
     /// Its state at the checkpoint.
     pub state: D::State,
-    /// Whether the process manager has something to do for it.
-    pub has_work: bool,
+    /// What the process manager has to do for it.
+    pub work: Option<Work>,
 }
 
 /// What makes the next snapshot of the last one. A copy of its own: the machine goes on meanwhile.
@@ -83,7 +83,7 @@ pub struct Restored<D: Domain> {
     /// The commands topic is carried out up to and including that offset.
     pub carried_out: Option<u64>,
     /// Aggregates for which the process manager has something to do.
-    pub open: Vec<D::Key>,
+    pub open: Vec<(D::Key, Work)>,
     /// The snapshot.
     pub cold: Arc<dyn Cold<D>>,
 }
@@ -95,7 +95,7 @@ pub struct InMemory<D: Domain> {
     log_time: Option<i64>,
     carried_out: Option<u64>,
     states: FxHashMap<D::Key, D::State>,
-    open: FxHashSet<D::Key>,
+    open: FxHashMap<D::Key, Work>,
     commands: FxHashMap<Uuid, Old<D::Answer>>,
 }
 
@@ -106,7 +106,7 @@ impl<D: Domain> Default for InMemory<D> {
             log_time: None,
             carried_out: None,
             states: FxHashMap::default(),
-            open: FxHashSet::default(),
+            open: FxHashMap::default(),
             commands: FxHashMap::default(),
         }
     }
@@ -133,12 +133,11 @@ impl<D: Domain> InMemory<D> {
         self.checkpoint = delta.checkpoint;
         self.log_time = delta.log_time;
         self.carried_out = delta.carried_out;
-        for Changed { key, state, has_work } in delta.states {
-            if has_work {
-                self.open.insert(key.clone());
-            } else {
-                self.open.remove(&key);
-            }
+        for Changed { key, state, work } in delta.states {
+            match work {
+                Some(work) => self.open.insert(key.clone(), work),
+                None => self.open.remove(&key),
+            };
             self.states.insert(key, state);
         }
         self.commands.extend(delta.commands);
@@ -154,7 +153,7 @@ impl<D: Domain> InMemory<D> {
             checkpoint: self.checkpoint,
             log_time: self.log_time,
             carried_out: self.carried_out,
-            open: self.open.iter().cloned().collect(),
+            open: self.open.iter().map(|(key, work)| (key.clone(), *work)).collect(),
             cold: Arc::new(self.clone()),
         }
     }

@@ -62,6 +62,8 @@ pub struct Core<D: Domain, C> {
     pub(super) changed: FxHashSet<D::Key>,
     /// Whether nobody was told yet which aggregates have work: all of them are announced once the history is folded.
     pub(super) untold: bool,
+    /// Aggregates that nobody was told of yet because all they wait for is a deadline: there may be millions.
+    pub(super) later: Vec<D::Key>,
     /// Whether it came to the log's end once, and has known all but the newest since.
     pub(super) current: bool,
     /// The commands topic is done with up to there, though no record of a command says so.
@@ -102,6 +104,7 @@ impl<D: Domain, C> Core<D, C> {
             window: limits.in_flight_max,
             changed: FxHashSet::default(),
             untold: true,
+            later: Vec::new(),
             current: false,
             passed: None,
             delta_number: 0,
@@ -154,6 +157,7 @@ impl<D: Domain, C> Core<D, C> {
             self.phase = Phase::Resting;
             self.current = false;
             self.untold = true;
+            self.later = Vec::new();
             // The read that following begins with is not wanted.
             self.out.retain(|output| !matches!(output, Output::Read { .. }));
         }
@@ -306,6 +310,7 @@ impl<D: Domain, C> Core<D, C> {
         self.flights
             .doubt_older_than(now_ms.saturating_sub(self.limits.doubt_after_ms));
         self.settle();
+        self.announce_later();
     }
 
     /// A record was read: the one at [`Fold::next_offset`], or a later one where the log has a hole.
@@ -370,6 +375,7 @@ impl<D: Domain, C> Core<D, C> {
         self.fold = Fold::new(Checkpoint::BEGINNING);
         self.changed.clear();
         self.untold = true;
+        self.later.clear();
         self.current = false;
         match self.phase {
             Phase::Reading(Upto::Ever) => self.read(Upto::Ever),

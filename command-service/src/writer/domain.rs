@@ -45,8 +45,8 @@ pub trait Domain {
     fn answer(&self, event: &Self::Event, after: Option<&Self::State>) -> Self::Answer;
     /// The answer to a command whose effect the state itself remembers: what it created.
     fn replay(&self, state: &Self::State, request: &Request<Self::Command>) -> Option<Self::Answer>;
-    /// Whether the process manager has something to do for the aggregate, now or when a deadline comes.
-    fn has_work(&self, state: &Self::State) -> bool;
+    /// What the process manager has to do for the aggregate; none where it has nothing to do.
+    fn work(&self, state: &Self::State) -> Option<Work>;
     /// An event that changes nothing, for [`super::Core::prove`].
     fn barrier(&self, at: Timestamp) -> Self::Event;
     /// `tw_causes` of a record that depends on nothing.
@@ -59,6 +59,16 @@ pub trait Domain {
     fn encode(&self, event: &Self::Event) -> Result<Vec<u8>, Self::Poison>;
     /// The event of a framed value.
     fn decode(&self, value: &[u8]) -> Result<Self::Event, Self::Poison>;
+}
+
+/// When the process manager has something to do for an aggregate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Work {
+    /// At once.
+    Now = 0,
+    /// When a deadline comes.
+    Later = 1,
 }
 
 /// An aggregate as an event leaves it.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use eventlog::bugs::Bug;
 use eventlog::{Chain, Checkpoint, Link};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use super::cold::{Changed, Cold, ColdError, Delta, Old, Restored};
-use super::domain::{Domain, Left};
+use super::domain::{Domain, Left, Work};
 use super::hot::Hot;
 use super::remembered::{Kept, Remembered};
 
@@ -21,7 +21,7 @@ pub struct Fold<D: Domain> {
     pub(super) chain: Chain,
     states: Hot<D::Key, D::State>,
     /// Aggregates for which the process manager has something to do, wherever they are.
-    open: FxHashSet<D::Key>,
+    open: FxHashMap<D::Key, Work>,
     pub(super) remembered: Remembered<D::Answer>,
     /// The commands topic is carried out up to and including that offset.
     carried_out: Option<u64>,
@@ -66,7 +66,7 @@ impl<D: Domain> Fold<D> {
         Self {
             chain: Chain::from(checkpoint),
             states: Hot::default(),
-            open: FxHashSet::default(),
+            open: FxHashMap::default(),
             remembered: Remembered::default(),
             carried_out: None,
             cold: None,
@@ -123,12 +123,12 @@ impl<D: Domain> Fold<D> {
 
     /// Whether the process manager has something to do for an aggregate.
     pub(super) fn is_open(&self, key: &D::Key) -> bool {
-        self.open.contains(key)
+        self.open.contains_key(key)
     }
 
     /// Aggregates for which the process manager has something to do, wherever they are.
-    pub fn open(&self) -> impl Iterator<Item = &D::Key> {
-        self.open.iter()
+    pub fn open(&self) -> impl Iterator<Item = (&D::Key, Work)> {
+        self.open.iter().map(|(key, work)| (key, *work))
     }
 
     /// Takes an aggregate into memory, if there is one. It stays until [`Fold::evict`].
@@ -170,7 +170,7 @@ impl<D: Domain> Fold<D> {
         let states = self.states.hand_over(|key, state| Changed {
             key: key.clone(),
             state: state.clone(),
-            has_work: domain.has_work(state),
+            work: domain.work(state),
         });
         let commands = self.remembered.hand_over().map(|(id, at, kept)| {
             let kept = kept.clone();
@@ -259,11 +259,10 @@ impl<D: Domain> Fold<D> {
                 .insert(record.command_id, kept, domain.occurred_at(record.event));
         }
         leaves.map(|(key, state)| {
-            if domain.has_work(&state) {
-                self.open.insert(key.clone());
-            } else {
-                self.open.remove(&key);
-            }
+            match domain.work(&state) {
+                Some(work) => self.open.insert(key.clone(), work),
+                None => self.open.remove(&key),
+            };
             self.states.put(key.clone(), state);
             key
         })

@@ -43,6 +43,7 @@ where
         let mut changed: Vec<_> = self.changed.iter().collect();
         changed.sort();
         changed.hash(state);
+        self.later.hash(state);
         (self.untold, self.current, self.passed, self.fold.carried_out()).hash(state);
     }
 }

@@ -30,7 +30,7 @@ mod tests;
 
 pub use cold::{Cold, ColdError, Delta, Restored};
 pub use core::Core;
-pub use domain::{Domain, Expected, Request};
+pub use domain::{Domain, Expected, Request, Work};
 pub use fold::Fold;
 pub use output::{Limits, Output, Upto};
 pub use remembered::{KEPT_MICROS, Kept};

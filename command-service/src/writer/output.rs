@@ -18,6 +18,8 @@ pub struct Limits {
     pub doubt_after_ms: u64,
     /// At least so long lies between two barriers, in milliseconds: those who ask meanwhile share the next one.
     pub barrier_every_ms: u64,
+    /// Aggregates that wait for a deadline only and are announced with one tick at most, after a take-over.
+    pub told_at_once: usize,
 }
 
 /// How far to read.

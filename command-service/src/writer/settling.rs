@@ -7,7 +7,7 @@ use eventlog::{LogRecord, NewRecord, Outcome};
 use uuid::Uuid;
 
 use super::core::{Core, Phase};
-use super::domain::Domain;
+use super::domain::{Domain, Work};
 use super::flight::Flight;
 use super::fold::Effective;
 use super::output::{Output, Upto};
@@ -72,16 +72,33 @@ impl<D: Domain, C> Core<D, C> {
         );
     }
 
-    /// Tells which aggregates changed since the last time and have work; all that have, where nobody was told before.
+    /// Tells which aggregates changed since the last time and have work; all that have, where nobody was told before, but
+    /// those that wait for a deadline only: these follow tick by tick, as commands would have to wait for all of them.
     pub(super) fn announce_changed(&mut self) {
         let changed: Vec<_> = if std::mem::take(&mut self.untold) {
             self.changed.clear();
-            self.fold.open().cloned().collect()
+            let (now, later): (Vec<_>, Vec<_>) = self.fold.open().partition(|(_, work)| *work == Work::Now);
+            let keys = |open: Vec<(&D::Key, Work)>| open.into_iter().map(|(key, _)| key.clone()).collect();
+            self.later = keys(later);
+            keys(now)
         } else {
             self.changed.drain().collect()
         };
         for key in changed {
             self.announce(key, None);
+        }
+    }
+
+    /// Tells of some of those that wait for a deadline only.
+    pub(super) fn announce_later(&mut self) {
+        if matches!(self.phase, Phase::Writing) {
+            let told = self.later.len().saturating_sub(self.limits.told_at_once);
+            for key in self.later.split_off(told) {
+                self.announce(key, None);
+            }
+            if told == 0 {
+                self.later = Vec::new();
+            }
         }
     }
 

@@ -102,6 +102,7 @@ impl<D: Domain, C> Core<D, C> {
         self.fold = Fold::new(Checkpoint::BEGINNING);
         self.changed.clear();
         self.untold = true;
+        self.later.clear();
         self.current = false;
         if !matches!(self.phase, Phase::Stopped) {
             self.phase = Phase::Lost;

@@ -4,7 +4,7 @@ use eventlog::{LogRecord, Outcome};
 use schemas::Timestamp;
 use uuid::Uuid;
 
-use super::{Core, Domain, Expected, Limits, Output, Request};
+use super::{Core, Domain, Expected, Limits, Output, Request, Work};
 
 /// A counter for each key that never gets above a limit: a refusal depends on the state.
 #[derive(Clone)]
@@ -62,8 +62,8 @@ impl Domain for Counters {
     fn replay(&self, _: &u64, _: &Request<u8>) -> Option<(bool, u64)> {
         None
     }
-    fn has_work(&self, _: &u64) -> bool {
-        false
+    fn work(&self, _: &u64) -> Option<Work> {
+        None
     }
     fn barrier(&self, _: Timestamp) -> Event {
         Event::Refused(0)
@@ -110,6 +110,7 @@ const LIMITS: Limits = Limits {
     waiting_max: 100,
     doubt_after_ms: 50,
     barrier_every_ms: 5,
+    told_at_once: 1,
 };
 
 #[test]

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use command_service::writer::{Domain, Request};
+use command_service::writer::{Domain, Request, Work};
 use eventlog::bugs::Bug;
 use schemas::{Timestamp, ids};
 use uuid::Uuid;
@@ -223,8 +223,11 @@ impl Domain for Boards {
     fn replay(&self, _: &Board, _: &Request<Command>) -> Option<(Kind, u64)> {
         None
     }
-    fn has_work(&self, board: &Board) -> bool {
-        board.status == Status::Open || !board.unnoted.is_empty()
+    fn work(&self, board: &Board) -> Option<Work> {
+        if !board.unnoted.is_empty() {
+            return Some(Work::Now);
+        }
+        (board.status == Status::Open).then_some(Work::Later)
     }
     fn barrier(&self, at: Timestamp) -> Event {
         Event {

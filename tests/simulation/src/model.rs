@@ -26,6 +26,7 @@ const LIMITS: Limits = Limits {
     waiting_max: 4,
     doubt_after_ms: u64::MAX,
     barrier_every_ms: 0,
+    told_at_once: 1,
 };
 
 /// What may happen, how often at most.

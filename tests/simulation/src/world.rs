@@ -29,6 +29,7 @@ const LIMITS: Limits = Limits {
     waiting_max: 4,
     doubt_after_ms: 60,
     barrier_every_ms: 5,
+    told_at_once: 1,
 };
 
 /// Milliseconds of one unit of the domain's time: coarse, so that different commands make equal values.

@@ -89,7 +89,7 @@ const FOUND: [(Bug, u64, Violation); 26] = [
     (Bug::StrongByEndOffset, 0, Violation::StaleRead),
     (Bug::RememberTooFew, 0, Violation::Doubled),
     (Bug::FoldReadsClock, 0, Violation::Disagreement),
-    (Bug::PassOverTurnedAway, 51, Violation::LeftOut),
+    (Bug::PassOverTurnedAway, 111, Violation::LeftOut),
     (Bug::PassBeforeDecided, 0, Violation::LeftOut),
     (Bug::ForgetCarriedOut, 0, Violation::OutOfTurn),
     (Bug::StepWithoutCause, 4, Violation::Illegal),

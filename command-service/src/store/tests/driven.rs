@@ -16,6 +16,7 @@ const LIMITS: Limits = Limits {
     waiting_max: 1_000,
     doubt_after_ms: u64::MAX,
     barrier_every_ms: 5,
+    told_at_once: 1,
 };
 
 pub fn shop(topic: Topic) -> Shop {
