@@ -10,7 +10,7 @@ use command_service::engine::{CheckpointConfig, EngineConfig, slot_count};
 use command_service::instance::Instance;
 use command_service::{http, metrics};
 use eventlog::{LogConfig, TokenKey, registry, topics};
-use service_kit::basics::{Basics, finish};
+use service_kit::basics::{Basics, Leaving, finish};
 use service_kit::rate_limit::{self, RateLimit};
 use service_kit::{Health, run, serve};
 use tokio_util::sync::CancellationToken;
@@ -69,7 +69,7 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
     let left = CancellationToken::new();
     let instance = Instance::start(engine, codec, cluster, left.clone()).await?;
     tokio::spawn(watch(instance.clone(), health.clone()));
-    let leaving = http::Leaving::default();
+    let leaving = Leaving::default();
     tokio::spawn(leave(instance.clone(), leaving.clone(), shutdown, left.clone()));
     let ending = instance.clone();
     let api = http::Api {
@@ -83,8 +83,9 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
         metrics: exporter,
         openapi: Some(http::document()),
         problems: http::problems(),
+        leaving,
     };
-    let mut routes = http::routes(api, leaving);
+    let mut routes = http::routes(api);
     if let Some(requests) = config.rate_limit {
         let limit = RateLimit::per_second(requests);
         routes = routes.route_layer(axum::middleware::from_fn_with_state(limit, rate_limit::enforce));
@@ -101,12 +102,7 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
 
 /// When the process is told to stop: hands over, and only then stops to answer. Whoever has a connection is told to make its
 /// next one elsewhere.
-async fn leave(
-    instance: Instance,
-    leaving: http::Leaving,
-    shutdown: CancellationToken,
-    left: CancellationToken,
-) {
+async fn leave(instance: Instance, leaving: Leaving, shutdown: CancellationToken, left: CancellationToken) {
     shutdown.cancelled().await;
     leaving.begin();
     tokio::join!(instance.leave(), tokio::time::sleep(LAME_DUCK));

@@ -62,6 +62,7 @@ pub async fn run(context: Context<ProjectorConfig>) -> anyhow::Result<()> {
         metrics,
         openapi: None,
         problems: Vec::new(),
+        leaving: basics::Leaving::default(),
     };
     let router = basics::finish(axum::Router::new(), basics);
     let mut tasks = JoinSet::new();

@@ -66,6 +66,7 @@ pub async fn run(context: Context<QueryConfig>) -> anyhow::Result<()> {
         metrics,
         openapi: Some(http::openapi()),
         problems: http::problems(),
+        leaving: basics::Leaving::default(),
     };
     let router = basics::finish(http::routes(Arc::clone(&app)), basics);
     let server = tokio::spawn(serve::serve(listener, router, shutdown.clone()));

@@ -23,10 +23,7 @@ pub fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 16] {
 ///
 /// None of the four parts can contain a line feed, so no two lists of parts run together.
 pub fn command_id(caller: &str, method: &str, path: &str, key: &str) -> Uuid {
-    Uuid::new_v5(
-        &NAMESPACE,
-        format!("{caller}\n{method}\n{path}\n{key}").as_bytes(),
-    )
+    Uuid::new_v5(&NAMESPACE, [caller, method, path, key].join("\n").as_bytes())
 }
 
 /// The id of what a command creates; `kind` is `order` or `note`.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 use crate::edge::Edge;
+pub use crate::edge::Leaving;
 use crate::path::Params;
 use crate::problem::{ProblemKind, kinds};
 use crate::telemetry::Metrics;
@@ -25,6 +26,8 @@ pub struct Basics {
     pub openapi: Option<utoipa::openapi::OpenApi>,
     /// The service's own kinds of problems, beside the common ones.
     pub problems: Vec<ProblemKind>,
+    /// Sends clients elsewhere.
+    pub leaving: Leaving,
 }
 
 /// Completes a service's router. Call it last: refusals cover the routes that are there by then.
@@ -34,6 +37,7 @@ pub fn finish(service: Router, basics: Basics) -> Router {
         metrics,
         openapi,
         problems,
+        leaving,
     } = basics;
     let problems: Arc<[ProblemKind]> = kinds::ALL.iter().copied().chain(problems).collect();
     let mut router = service
@@ -57,7 +61,7 @@ pub fn finish(service: Router, basics: Basics) -> Router {
     router
         .fallback(|| async { Problem::unknown_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(Edge::default())
+        .layer(Edge::new(leaving))
 }
 
 fn render(metrics: &Metrics) -> Response {
@@ -106,6 +110,7 @@ mod tests {
             metrics: Metrics::install().unwrap(),
             openapi: None,
             problems: vec![own],
+            leaving: Leaving::default(),
         };
         finish(
             Router::new().route("/v1/things/{id}", get(|| async { "{}" })),

@@ -1,5 +1,6 @@
 //! The one layer around every route: trace id, `Accept`, request metrics. No span, and one debug line.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -7,16 +8,42 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
-use http::Method;
+use http::header::CONNECTION;
+use http::{HeaderValue, Method};
 use rustc_hash::FxHashMap;
 use tower::{Layer, Service};
 
 use crate::headers::{accepts_json, names, trace::TraceContext};
 use crate::{Problem, telemetry};
 
+/// Whether this instance is about to stop: its answers then say that their connection ends with them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
+pub struct Leaving(Arc<AtomicBool>);
+
+impl Leaving {
+    /// It is, from now on.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct Edge {
     metrics: Arc<RouteMetrics>,
+    leaving: Leaving,
+}
+
+impl Edge {
+    pub fn new(leaving: Leaving) -> Self {
+        Self {
+            metrics: Arc::default(),
+            leaving,
+        }
+    }
 }
 
 impl<S> Layer<S> for Edge {
@@ -26,6 +53,7 @@ impl<S> Layer<S> for Edge {
         EdgeService {
             inner,
             metrics: Arc::clone(&self.metrics),
+            leaving: self.leaving.clone(),
         }
     }
 }
@@ -34,6 +62,7 @@ impl<S> Layer<S> for Edge {
 pub(crate) struct EdgeService<S> {
     inner: S,
     metrics: Arc<RouteMetrics>,
+    leaving: Leaving,
 }
 
 impl<S> Service<Request> for EdgeService<S>
@@ -61,7 +90,7 @@ where
         let refused = of_the_api && !accepts_json(request.headers());
         request.extensions_mut().insert(trace);
         let answer = (!refused).then(|| self.inner.call(request));
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, leaving) = (Arc::clone(&self.metrics), self.leaving.clone());
         Box::pin(async move {
             let mut response = match answer {
                 Some(answer) => answer.await?,
@@ -70,6 +99,11 @@ where
             response
                 .headers_mut()
                 .insert(names::TRACE_ID, trace.header_value());
+            if leaving.has_begun() {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
             let (status, took) = (response.status().as_u16(), begun.elapsed());
             metrics.record(route, method, status, took);

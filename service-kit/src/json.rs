@@ -3,10 +3,12 @@
 //! 415 not declared as JSON, 413 over [`BODY_BYTES_MAX`], 400 not one JSON value in UTF-8, 422 another schema than the request's
 //! (give the target `#[serde(deny_unknown_fields)]`). The good path parses once and copies nothing; only a refusal parses again.
 
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -22,9 +24,12 @@ const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How many wrong members one answer lists.
 const ERRORS_MAX: usize = 100;
 
-/// A strict JSON body: the value, and the bytes that it came as (a command's fingerprint is made of them).
+/// A request with a strict JSON body: the value, the bytes that it came as (a command's fingerprint is made of them), and the rest of
+/// the request, which is handed over and not copied.
 #[derive(Clone, Debug)]
 pub struct StrictJson<T> {
+    /// Method, path and headers.
+    pub parts: Parts,
     /// What the body says.
     pub value: T,
     /// The body, byte for byte.
@@ -35,10 +40,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for StrictJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
-        check_media_type(request.headers())?;
-        let raw = read_body(request).await?;
+        let (parts, body) = request.into_parts();
+        check_media_type(&parts.headers)?;
+        let raw = read_body(&parts.headers, body).await?;
         let value = parse(&raw)?;
-        Ok(Self { value, raw })
+        Ok(Self { parts, value, raw })
     }
 }
 
@@ -86,13 +92,12 @@ fn is_json(media_type: &HeaderValue) -> bool {
 }
 
 /// The body, of [`BODY_BYTES_MAX`] at most; a body that came in one piece is not copied.
-async fn read_body(request: Request) -> Result<Bytes, Problem> {
-    let declared = request
-        .headers()
+async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let broken = |_| Problem::not_json("The body ended before it was complete.");
-    let mut chunks = request.into_body().into_data_stream();
+    let mut chunks = body.into_data_stream();
     let Some(first) = chunks.next().await.transpose().map_err(broken)? else {
         return Ok(Bytes::new());
     };

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use axum::{Router, extract::Path, routing::post};
 use bytes::Bytes;
 use service_kit::{
-    basics::{Basics, finish},
+    basics::{Basics, Leaving, finish},
     config::{Config, ConfigError, Settings},
     json, run, serve,
 };
@@ -45,6 +45,7 @@ async fn constant(context: run::Context<ConstantConfig>) -> anyhow::Result<()> {
         metrics: context.metrics,
         openapi: None,
         problems: Vec::new(),
+        leaving: Leaving::default(),
     };
     serve::serve(listener, finish(routes, basics), context.shutdown).await
 }

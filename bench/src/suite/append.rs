@@ -31,7 +31,7 @@ use super::{
     producer::{create_topic, perf_test},
     report::{Figure, Finding, Goal},
     requests::{AUTHOR, RECORD_BYTES, fitting_text},
-    rig::{PARTITIONS, PREFIX, Rig},
+    rig::{PARTITIONS, Rig},
 };
 
 /// The first part of the names of the engine's topics: two writers on one partition would be slow.
@@ -58,35 +58,28 @@ const LIMITS: Limits = Limits {
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
-    rig.deploy(PREFIX)?;
-    rig.deploy(ENGINE_PREFIX)?;
-    let log = rig.log();
-    let codec = rig.codec().await?;
+    let (log, log_id, codec) = topics_of(rig, ENGINE_PREFIX).await?;
     let text = fitting_text(&codec)?;
     create_topic(&log.bootstrap, TOPIC).await?;
-    let timeout = Duration::from_secs(10);
-    let through = {
-        let log = LogConfig {
-            prefix: ENGINE_PREFIX.to_owned(),
-            ..log.clone()
-        };
-        let (log_id, codec) = (topics::log_id(&log, timeout)?, rig.codec_of(ENGINE_PREFIX).await?);
-        engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?
-    };
-    let mut writers = Writers::start(&log, topics::log_id(&log, timeout)?, codec, text)?;
+    let through = engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?;
     let (mut ours, mut theirs, mut through_engine) = (Vec::new(), Vec::new(), Vec::new());
     let mut of_values = Vec::new();
-    // With its headers and its key a note takes more than twice what its value does, and records of the same size are meant.
-    let log_bytes = writers.log_bytes;
+    let mut log_bytes = 0;
     let perf = |bytes| {
         let (records, warm_up) = (rig.pace.count(PERF_RECORDS), rig.pace.count(PERF_WARM_UP));
         perf_test(rig, TOPIC, bytes, records, warm_up)
     };
     for round in 0..rig.pace.times(ROUNDS) {
+        // Without a store nothing leaves memory, and each round would begin with what the ones before it remember.
+        let (log, log_id, codec) = topics_of(rig, &format!("append-{round}")).await?;
+        let mut writers = Writers::start(&log, log_id, codec, text.clone())?;
+        // With its headers and its key a note takes more than twice what its value does, and records of the same size are meant.
+        log_bytes = writers.log_bytes;
         theirs.push(perf(log_bytes)?);
         of_values.push(perf(RECORD_BYTES)?);
         let (warm_up, duration) = (rig.pace.seconds(2), rig.pace.seconds(6));
         ours.push(writers.measure(warm_up, duration)?);
+        drop(writers);
         through_engine.push(through.measure(round, warm_up, duration).await?);
         eprintln!(
             "  round {}: {:.0} records/s of {log_bytes} bytes, kafka-producer-perf-test {:.0} (of {RECORD_BYTES} bytes {:.0}); through the engine {:.0}",
@@ -112,6 +105,17 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "partitions": PARTITIONS,
         }),
     ))
+}
+
+/// Topics of their own, with schemas.
+async fn topics_of(rig: &Rig, prefix: &str) -> anyhow::Result<(LogConfig, LogId, Codec)> {
+    rig.deploy(prefix)?;
+    let log = LogConfig {
+        prefix: prefix.to_owned(),
+        ..rig.log()
+    };
+    let log_id = topics::log_id(&log, Duration::from_secs(10))?;
+    Ok((log, log_id, rig.codec_of(prefix).await?))
 }
 
 /// Makes commands, as their frames would come from HTTP.

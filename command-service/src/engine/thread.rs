@@ -63,6 +63,8 @@ pub(super) struct Writers {
     gauge: Gauge,
     started: Instant,
     steps_retried: Instant,
+    /// Records sent to Kafka since the last tick.
+    appended: u64,
     /// Whether other accepted commands are to be read than before.
     sources_changed: bool,
     /// The partition that was looked at last.
@@ -114,6 +116,7 @@ impl Writers {
             gauge,
             started: now,
             steps_retried: now,
+            appended: 0,
             sources_changed: false,
             looked: 0,
             stopping: false,
@@ -509,6 +512,7 @@ impl Writers {
             }
         }
         let backlog = self.slots.iter().map(|slot| slot.core.backlog()).sum();
+        metrics::appended(std::mem::take(&mut self.appended));
         self.gauge.steps(self.manager.len());
         self.gauge.tick();
         self.shared.backlog.store(backlog, Ordering::Relaxed);
@@ -654,7 +658,7 @@ impl Writers {
     fn append(&mut self, slot: usize, ticket: usize, record: &NewRecord) {
         let tagged = (slot << TICKET_BITS) | ticket;
         if self.appender.append(self.slots[slot].partition, record, tagged) {
-            metrics::appended();
+            self.appended += 1;
         } else {
             self.slots[slot].core.report(ticket, Outcome::Doubt);
         }

@@ -18,21 +18,16 @@ use crate::shop::{Answer, Created, Key};
 /// The body of an answer to a command that was carried out.
 #[derive(Serialize)]
 struct Body<'a> {
-    #[serde(flatten)]
-    subject: Subject<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sku: Option<&'a str>,
     sequence: u64,
     command_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note_id: Option<Uuid>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Subject<'a> {
-    OrderId(Uuid),
-    Sku(&'a str),
 }
 
 /// An answer's status and body.
@@ -54,16 +49,17 @@ pub(super) fn shape(answer: &Answer, command_id: Uuid) -> Shape {
             sequence,
             status,
         } => {
-            let (subject, order_id) = match subject {
-                Key::Order(id) => (Subject::OrderId(*id), Some(*id)),
-                Key::Stock(sku) => (Subject::Sku(sku), None),
+            let (order_id, sku) = match subject {
+                Key::Order(id) => (Some(*id), None),
+                Key::Stock(sku) => (None, Some(sku.as_ref())),
             };
             let note_id = match created {
                 Created::Note(id) => Some(*id),
                 Created::Nothing | Created::Order => None,
             };
             let body = Body {
-                subject,
+                order_id,
+                sku,
                 sequence: *sequence,
                 command_id,
                 status: status.map(OrderStatus::as_str),
@@ -103,15 +99,17 @@ pub(super) fn respond(api: &Api, answered: &Answered, command_id: Uuid, mut seen
     let mut response = (shape.status, shape.body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(shape.media_type));
-    put(headers, names::CONSISTENCY_TOKEN, &api.tokens.seal(&seen));
+    put(headers, names::CONSISTENCY_TOKEN, api.tokens.seal(&seen));
     if let Some(sequence) = shape.sequence {
         headers.insert(ETAG, headers::etag(sequence));
     }
     if let Some(order_id) = shape.created_in {
+        let mut digits = Uuid::encode_buffer();
+        let order_id = order_id.hyphenated().encode_lower(&mut digits);
         put(
             headers,
             LOCATION,
-            &format!("{}/v1/orders/{order_id}", api.query_url),
+            [&*api.query_url, "/v1/orders/", order_id].concat(),
         );
     }
     if answered.replayed {
@@ -130,13 +128,13 @@ pub(super) fn accepted(api: &Api, command_id: Uuid, seen: &Positions) -> Respons
         HeaderName::from_static("preference-applied"),
         HeaderValue::from_static("respond-async"),
     );
-    put(headers, LOCATION, &format!("/v1/commands/{command_id}"));
-    put(headers, names::CONSISTENCY_TOKEN, &api.tokens.seal(seen));
+    put(headers, LOCATION, format!("/v1/commands/{command_id}"));
+    put(headers, names::CONSISTENCY_TOKEN, api.tokens.seal(seen));
     response
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
     }
 }

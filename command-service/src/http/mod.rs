@@ -13,16 +13,10 @@ mod outcomes;
 mod stock;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use axum::routing::{get, post};
 use eventlog::TokenKey;
-use http::HeaderValue;
-use http::header::CONNECTION;
 use service_kit::ProblemKind;
 
 use crate::instance::Instance;
@@ -41,29 +35,8 @@ pub struct Api {
     pub prefix: Arc<str>,
 }
 
-/// Whether this instance is about to stop: its answers then say that their connection ends with them. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Leaving(Arc<AtomicBool>);
-
-impl Leaving {
-    /// It is, from now on.
-    pub fn begin(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-async fn close_when_leaving(State(leaving): State<Leaving>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if leaving.0.load(Ordering::Acquire) {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
 /// The paths of the command service.
-pub fn routes(api: Api, leaving: Leaving) -> Router {
+pub fn routes(api: Api) -> Router {
     Router::new()
         .route("/v1/orders", post(orders::place))
         .route("/v1/orders/{id}/payments", post(orders::pay))
@@ -74,7 +47,6 @@ pub fn routes(api: Api, leaving: Leaving) -> Router {
         .route("/v1/stock/{sku}/adjustments", post(stock::adjust))
         .route("/v1/commands/{command_id}", get(outcomes::outcome))
         .with_state(Arc::new(api))
-        .layer(from_fn_with_state(leaving, close_when_leaving))
 }
 
 /// The domain's refusals, for the pages behind their types.

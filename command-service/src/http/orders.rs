@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use domain::OrderCommand;
-use http::request::Parts;
 use schemas::ids;
 use schemas::orders::PlacedLine;
 use serde::Deserialize;
@@ -154,8 +153,7 @@ impl PlaceOrder {
     responses((status = 201, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
 pub(super) async fn place(
     State(api): State<Arc<Api>>,
-    parts: Parts,
-    StrictJson { value, raw }: StrictJson<PlaceOrder>,
+    StrictJson { parts, value, raw }: StrictJson<PlaceOrder>,
 ) -> Result<Response, Problem> {
     let frame = Frame::of(&api, &parts, &raw).await?;
     value.check()?;
@@ -185,8 +183,7 @@ pub(super) async fn place(
 pub(super) async fn pay(
     State(api): State<Arc<Api>>,
     Params(id): Params<String>,
-    parts: Parts,
-    StrictJson { value, raw }: StrictJson<PayOrder>,
+    StrictJson { parts, value, raw }: StrictJson<PayOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
     let frame = Frame::of(&api, &parts, &raw).await?;
@@ -213,8 +210,7 @@ pub(super) async fn pay(
 pub(super) async fn ship(
     State(api): State<Arc<Api>>,
     Params(id): Params<String>,
-    parts: Parts,
-    StrictJson { value, raw }: StrictJson<ShipOrder>,
+    StrictJson { parts, value, raw }: StrictJson<ShipOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
     let frame = Frame::of(&api, &parts, &raw).await?;
@@ -237,8 +233,7 @@ pub(super) async fn ship(
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
     Params(id): Params<String>,
-    parts: Parts,
-    StrictJson { value, raw }: StrictJson<CancelOrder>,
+    StrictJson { parts, value, raw }: StrictJson<CancelOrder>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
     let frame = Frame::of(&api, &parts, &raw).await?;
@@ -259,8 +254,7 @@ pub(super) async fn cancel(
 pub(super) async fn add_note(
     State(api): State<Arc<Api>>,
     Params(id): Params<String>,
-    parts: Parts,
-    StrictJson { value, raw }: StrictJson<AddNote>,
+    StrictJson { parts, value, raw }: StrictJson<AddNote>,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
     let frame = Frame::of(&api, &parts, &raw).await?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use domain::StockCommand;
-use http::request::Parts;
 use serde::Deserialize;
 use service_kit::Problem;
 use service_kit::json::{StrictJson, Violations};
@@ -44,8 +43,7 @@ pub(super) struct AdjustStock {
 pub(super) async fn receive(
     State(api): State<Arc<Api>>,
     Params(sku): Params<String>,
-    parts: Parts,
-    StrictJson { value, raw }: StrictJson<ReceiveStock>,
+    StrictJson { parts, value, raw }: StrictJson<ReceiveStock>,
 ) -> Result<Response, Problem> {
     let sku = path::name("SKU", &sku)?;
     let frame = Frame::of(&api, &parts, &raw).await?;
@@ -67,8 +65,7 @@ pub(super) async fn receive(
 pub(super) async fn adjust(
     State(api): State<Arc<Api>>,
     Params(sku): Params<String>,
-    parts: Parts,
-    StrictJson { value, raw }: StrictJson<AdjustStock>,
+    StrictJson { parts, value, raw }: StrictJson<AdjustStock>,
 ) -> Result<Response, Problem> {
     let sku = path::name("SKU", &sku)?;
     let frame = Frame::of(&api, &parts, &raw).await?;

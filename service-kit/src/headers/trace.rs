@@ -67,12 +67,12 @@ impl TraceContext {
 
     /// The header for whoever is called next: the same trace.
     pub fn traceparent(&self) -> String {
-        let flags = u8::from(self.sampled);
-        format!(
-            "00-{}-{}-{flags:02x}",
-            hex::encode(self.trace_id),
-            hex::encode(self.parent_id)
-        )
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        // Cannot fail: the lengths are right.
+        let _ = hex::encode_to_slice(self.trace_id, &mut text[3..35]);
+        let _ = hex::encode_to_slice(self.parent_id, &mut text[36..52]);
+        text[54] += u8::from(self.sampled);
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// The value of `Trace-Id`.
