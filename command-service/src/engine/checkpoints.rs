@@ -19,9 +19,9 @@ use eventlog::TopicPartition;
 use super::messages::Input;
 use crate::metrics;
 use crate::shop::Shop;
-use crate::store::Store;
-use crate::writer::Core;
+use crate::store::{Store, StoreError};
 use crate::writer::cold::{Cold, Delta};
+use crate::writer::{ColdError, Core};
 
 /// A store is read by its writer and by whoever exports it.
 pub type SharedStore = Arc<Store<Shop>>;
@@ -68,8 +68,15 @@ impl CheckpointConfig {
 pub(super) struct Saved {
     pub slot: usize,
     number: u64,
-    /// None where it could not be written.
-    cold: Option<Arc<dyn Cold<Shop>>>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Stored(Arc<dyn Cold<Shop>>),
+    /// It could not be written, and will be tried again.
+    Failed,
+    /// What was stored before cannot be read any more: no snapshot can be made of it.
+    Damaged(ColdError),
 }
 
 struct Job {
@@ -192,10 +199,15 @@ impl Checkpoints {
     pub fn saved<C>(&mut self, saved: Saved, core: &mut Core<Shop, C>) {
         let state = &mut self.slots[saved.slot];
         state.saving = false;
-        if saved.cold.is_some() {
-            state.current_at = state.taken_at;
-        }
-        core.stored(saved.number, saved.cold);
+        let cold = match saved.outcome {
+            Outcome::Stored(cold) => {
+                state.current_at = state.taken_at;
+                Some(cold)
+            }
+            Outcome::Failed => None,
+            Outcome::Damaged(error) => return core.lose(&error),
+        };
+        core.stored(saved.number, cold);
         self.evict(core);
     }
 
@@ -271,7 +283,7 @@ fn run(inbox: &Receiver<Job>, inputs: &Sender<Input>) {
     {
         let began = Instant::now();
         let next_offset = delta.checkpoint.next_offset;
-        let cold = match store.save(&delta, DURABLE_EVERY) {
+        let outcome = match store.save(&delta, DURABLE_EVERY) {
             Ok(cold) => {
                 metrics::checkpoint_stored(partition, next_offset, began.elapsed().as_secs_f64());
                 tracing::debug!(
@@ -280,7 +292,12 @@ fn run(inbox: &Receiver<Job>, inputs: &Sender<Input>) {
                     states = delta.states.len(),
                     "writer.checkpoint.stored"
                 );
-                Some(cold)
+                Outcome::Stored(cold)
+            }
+            // A snapshot of the whole history reads nothing of what was there: that it fails is no damage.
+            Err(StoreError::Unusable(reason)) if !delta.from_nothing => {
+                metrics::checkpoint_failed();
+                Outcome::Damaged(ColdError(reason))
             }
             Err(error) => {
                 metrics::checkpoint_failed();
@@ -291,11 +308,15 @@ fn run(inbox: &Receiver<Job>, inputs: &Sender<Input>) {
                 );
                 // A full disk does not get better by trying harder.
                 std::thread::sleep(Duration::from_millis(200));
-                None
+                Outcome::Failed
             }
         };
         let number = delta.number;
         // A closed inbox means that the writers are gone.
-        let _ = inputs.send(Input::Saved(Saved { slot, number, cold }));
+        let _ = inputs.send(Input::Saved(Saved {
+            slot,
+            number,
+            outcome,
+        }));
     }
 }

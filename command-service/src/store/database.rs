@@ -170,6 +170,12 @@ impl<D: Stored> Store<D> {
 
     /// Puts what comes into the filters.
     fn filter(&self, read: &ReadTransaction, runs: &[Run], delta: &Delta<D>) -> Result<(), StoreError> {
+        if delta.from_nothing {
+            *self.filters.lock().unwrap_or_else(PoisonError::into_inner) = Filters {
+                commands: Arc::new(Filter::for_twice(delta.commands.len())),
+                states: Arc::new(Filter::for_twice(delta.states.len())),
+            };
+        }
         let now = self.filters();
         if !now.commands.has_room_for(delta.commands.len()) {
             self.fill_commands(read, runs, delta.commands.len())?;
@@ -209,7 +215,9 @@ impl<D: Stored> Store<D> {
             .map_err(StoreError::database)?;
         // Before the commit: whoever sees the commit must see them.
         let read = self.read()?;
-        let runs = meta(&read)?.map_or_else(Vec::new, |meta| meta.runs);
+        // What is damaged is not read where all of it goes.
+        let before = if delta.from_nothing { None } else { meta(&read)? };
+        let runs = before.map_or_else(Vec::new, |meta| meta.runs);
         self.filter(&read, &runs, delta)?;
         self.write(&write, &read, runs, delta)?;
         write.commit().map_err(StoreError::database)?;
@@ -218,6 +226,23 @@ impl<D: Stored> Store<D> {
             durability.at = Some(Instant::now());
         }
         self.view()
+    }
+
+    /// Makes all stored commands unreadable.
+    #[cfg(test)]
+    pub(super) fn damage_commands(&self) {
+        let write = self.database.begin_write().unwrap();
+        let mut blocks = write.open_table(BLOCKS).unwrap();
+        let keys: Vec<_> = blocks
+            .iter()
+            .unwrap()
+            .map(|entry| entry.unwrap().0.value())
+            .collect();
+        for key in keys {
+            blocks.insert(key, [0_u8; 9].as_slice()).unwrap();
+        }
+        drop(blocks);
+        write.commit().unwrap();
     }
 
     /// Has the last snapshot on disk when it returns.
@@ -247,7 +272,6 @@ impl<D: Stored> Store<D> {
             write.delete_table(BLOCKS).map_err(StoreError::database)?;
         }
         write_states(write, delta).map_err(StoreError::database)?;
-        let runs = if delta.from_nothing { Vec::new() } else { runs };
         let commands = delta.commands.iter().map(|(id, old)| {
             let (at, kept) = (old.at, old.kept.clone());
             (*id, OldCommand { at, kept })

@@ -95,7 +95,7 @@ impl<D: Domain, C> Core<D, C> {
 
     /// The stored part of the state cannot be read. What is left is no history: a missing aggregate is not the same as none.
     /// So all of it goes, and the log is read from its beginning, without a snapshot. Nothing is decided meanwhile.
-    pub(super) fn lose(&mut self, error: &ColdError) {
+    pub fn lose(&mut self, error: &ColdError) {
         self.out.push_back(Output::StateLost {
             reason: error.to_string(),
         });

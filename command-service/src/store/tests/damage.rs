@@ -8,7 +8,7 @@ use fastrand::Rng;
 use super::driven::{Commands, Driven};
 use super::*;
 use crate::store::format::{META, Meta, seal};
-use crate::writer::Restored;
+use crate::writer::{ColdError, Restored};
 
 const AGGREGATES: u64 = 60;
 
@@ -16,6 +16,12 @@ type Change = fn(&mut Meta);
 
 /// A snapshot's file, closed, and what is in it.
 fn stored(path: &Path) -> (Driven, Commands) {
+    let (_, driven, commands) = storing(path);
+    (driven, commands)
+}
+
+/// A snapshot's file, open, and what is in it.
+fn storing(path: &Path) -> (Store<Shop>, Driven, Commands) {
     let mut driven = Driven::new(Topic::Orders);
     let mut commands = Commands::new(Topic::Orders, 3, AGGREGATES, 1_000);
     let store = open(path, Topic::Orders).store;
@@ -29,7 +35,7 @@ fn stored(path: &Path) -> (Driven, Commands) {
             .unwrap();
         driven.core.stored(delta.number, Some(cold));
     }
-    (driven, commands)
+    (store, driven, commands)
 }
 
 /// It says what the log says, or it says that it cannot.
@@ -77,6 +83,42 @@ fn a_flipped_byte_never_makes_a_wrong_state() {
     }
     println!("{discarded} discarded, {used} flipped where nothing is");
     assert!(discarded > 10);
+}
+
+#[test]
+fn what_is_damaged_while_it_is_open_costs_the_fold_and_nothing_else() {
+    let folder = Folder::new();
+    let path = folder.file("open.redb");
+    let (store, mut driven, mut commands) = storing(&path);
+    store.damage_commands();
+    // The writer has all of it in memory, but the next snapshots merge what is stored, sooner or later.
+    let damage = (0..8).find_map(|_| {
+        for _ in 0..150 {
+            driven.ask(&commands.next());
+        }
+        let delta = driven.core.delta().unwrap();
+        match store.save(&delta, Duration::ZERO) {
+            Ok(cold) => driven.core.stored(delta.number, Some(cold)),
+            Err(StoreError::Unusable(reason)) => return Some(reason),
+            Err(error) => panic!("{error}"),
+        }
+        None
+    });
+    driven.core.lose(&ColdError(damage.unwrap()));
+    for _ in 0..50 {
+        driven.ask(&commands.next());
+    }
+    let delta = driven.core.delta().unwrap();
+    assert!(delta.from_nothing);
+    let cold = store.save(&delta, Duration::ZERO).unwrap();
+    driven.core.stored(delta.number, Some(cold));
+    drop(store);
+    let opened = open(&path, Topic::Orders);
+    let restored = opened.restored.unwrap();
+    for request in commands.sent() {
+        assert!(restored.cold.kept(request.id).is_ok());
+    }
+    is_right(&restored, &driven, &commands);
 }
 
 #[test]
