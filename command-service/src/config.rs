@@ -34,6 +34,8 @@ pub struct CommandConfig {
     pub data_dir: PathBuf,
     /// Aggregates in memory, about; the others are in the checkpoints.
     pub hot_aggregates: usize,
+    /// What the checkpoints' stores keep of their files in memory, over all partitions, in MiB.
+    pub store_cache_mib: usize,
     /// At least so often a checkpoint is written, in milliseconds.
     pub checkpoint_every_ms: u64,
 }
@@ -97,6 +99,7 @@ impl Config for CommandConfig {
                 .unwrap_or(".local/data/command-service")
                 .into(),
             hot_aggregates: settings.parse_or("TAILWATER_HOT_AGGREGATES", 1_000_000)?,
+            store_cache_mib: settings.parse_or("TAILWATER_STORE_CACHE_MIB", 256)?,
             checkpoint_every_ms: settings.parse_or("TAILWATER_CHECKPOINT_EVERY_MS", 10_000)?,
         })
     }

@@ -62,6 +62,7 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
     engine.admission.target_ms = config.latency_target_ms;
     engine.checkpoints = Some(CheckpointConfig {
         hot_aggregates: config.hot_aggregates,
+        cache_bytes: config.store_cache_mib.saturating_mul(1 << 20),
         every: Duration::from_millis(config.checkpoint_every_ms),
         ..CheckpointConfig::new(config.data_dir)
     });

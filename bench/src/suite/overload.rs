@@ -29,12 +29,15 @@ const BACK_FACTOR: u32 = 2;
 /// A percentile of few answers is mostly noise: with that it is as fast as before in any case.
 const BACK_FLOOR: Duration = Duration::from_millis(20);
 
-/// So few aggregates stay in memory that there are more before memory is looked at: until then it grows, as it is to.
-const HOT: (&str, &str) = ("TAILWATER_HOT_AGGREGATES", "20000");
+/// So little stays in memory that there is more before memory is looked at: until then it grows, as it is to.
+const SMALL: [(&str, &str); 2] = [
+    ("TAILWATER_HOT_AGGREGATES", "20000"),
+    ("TAILWATER_STORE_CACHE_MIB", "16"),
+];
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
-    let services = rig.services_with(&[HOT], 1, 0)?;
+    let services = rig.services_with(&SMALL, 1, 0)?;
     let target = Target::new(&services.command_urls()[0])?;
     receive_stock(&target, "overload").await?;
     let load = |arrivals, connections, seconds, again| Load {
