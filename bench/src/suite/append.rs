@@ -245,6 +245,8 @@ impl Writers {
 
     /// Notes acknowledged a second.
     fn measure(&mut self, warm_up: Duration, duration: Duration) -> anyhow::Result<f64> {
+        // What is sent now must not be taken for as old as the last tick, which was before the performance tool ran.
+        self.tick();
         self.fill_until(Instant::now() + warm_up)?;
         let (begin, before) = (Instant::now(), self.answered);
         self.fill_until(begin + duration)?;
@@ -286,11 +288,15 @@ impl Writers {
         while let Ok(report) = self.reports.try_recv() {
             self.report(report)?;
         }
+        self.tick();
+        Ok(())
+    }
+
+    fn tick(&mut self) {
         let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         for core in &mut self.cores {
             core.tick(now_ms);
         }
-        Ok(())
     }
 
     fn report(&mut self, report: Report) -> anyhow::Result<()> {
