@@ -2,6 +2,7 @@
 
 use domain::Command;
 use eventlog::{Topic, TopicPartition, partition_of};
+use uuid::Uuid;
 
 /// How many writers there are.
 pub fn slot_count(partitions: i32) -> usize {
@@ -31,4 +32,13 @@ pub(crate) fn partition_for(command: &Command, partitions: i32) -> TopicPartitio
         topic: target.topic,
         partition: partition_of(target.key.as_bytes(), partitions),
     }
+}
+
+/// The number of the writer that an order belongs to.
+pub(crate) fn order_slot(order_id: Uuid, partitions: i32) -> usize {
+    let partition = TopicPartition {
+        topic: Topic::Orders,
+        partition: partition_of(order_id.to_string().as_bytes(), partitions),
+    };
+    slot_of(partition, partitions)
 }

@@ -1,4 +1,12 @@
 //! The writers' thread: takes inputs, runs the state machines, does what they want done.
+//!
+//! - [`accepting`]: commands that clients do not wait for, from and to the commands topic.
+//! - [`outputs`]: what the state machines want done, and who is told.
+//! - [`stepping`]: what the process manager wants, and what becomes of it.
+
+mod accepting;
+mod outputs;
+mod stepping;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,32 +15,27 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use domain::Command;
-use eventlog::{
-    Appender, LogError, NewRecord, Outcome, PlainNew, PlainRecord, PlainTopic, Positions, Report, Topic,
-    TopicPartition,
-};
+use eventlog::{Appender, LogError, Outcome, Report, Topic};
 use schemas::Codec;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::EngineConfig;
-use super::accepted::{self, Accepted, Appended, Other};
+use super::accepted::{Accepted, Appended, Other};
 use super::admission::Gauge;
 use super::caller::Caller;
 use super::checkpoints::{Checkpoints, Saved};
 use super::handle::Shared;
-use super::messages::{
-    Answered, Batch, Decision, Errand, ErrandStep, Input, Job, NotAnswered, Order, ReadEnd, Role, Standing,
-};
+use super::messages::{Answered, Batch, Decision, Errand, Input, ReadEnd, Role, Standing};
 use super::process_manager::{Half, ProcessManager};
 use super::reading::Readers;
 use super::slot::Slot;
-use super::slots::{partition_at, partition_for, slot_count, slot_of};
+use super::slots::{order_slot, partition_at, slot_count};
 use crate::clock::Clock;
 use crate::metrics;
-use crate::shop::{Answer, Key, Shop};
-use crate::writer::{Core, Fold, Kept, Output, Request, Upto};
+use crate::shop::Shop;
+use crate::writer::{Core, Fold, Request};
 
 /// Inputs that are handled before outputs of the process manager and the clock get their turn.
 const INPUTS_AT_ONCE: usize = 256;
@@ -241,36 +244,6 @@ impl Writers {
         self.carry_out(slot);
     }
 
-    /// Keeps a command durably, unless its answer is known, or under way.
-    fn accept(&mut self, slot: usize, request: Request<Command>, reply: oneshot::Sender<Decision>) {
-        let core = &mut self.slots[slot].core;
-        if !core.is_current() {
-            let _ = reply.send(Err(NotAnswered::Unavailable));
-        } else if core.knows(&request) {
-            core.submit(request, Caller::Client(reply));
-            self.carry_out(slot);
-        } else if self.accepted.is_another(&request) {
-            self.accepted.wait_for_another(Other { slot, request, reply });
-        } else if let Some(ticket) = self.accepted.expect(slot, &request, reply) {
-            let (key, value) = accepted::encode(&request);
-            let record = PlainNew {
-                topic: PlainTopic::Commands,
-                partition: self.slots[slot].partition.partition,
-                key: &key,
-                value: &value,
-                headers: &[("content-type", "application/json")],
-            };
-            self.append_plain(&record, ticket);
-        }
-    }
-
-    fn append_plain(&mut self, record: &PlainNew<'_>, ticket: usize) {
-        let tagged = (self.slots.len() << TICKET_BITS) | ticket;
-        if !self.appender.append_plain(record, tagged) {
-            self.report(tagged, Outcome::Doubt);
-        }
-    }
-
     fn report(&mut self, ticket: usize, outcome: Outcome) {
         let (slot, ticket) = (ticket >> TICKET_BITS, ticket & ((1 << TICKET_BITS) - 1));
         if let Some(Slot { core, .. }) = self.slots.get_mut(slot) {
@@ -312,106 +285,6 @@ impl Writers {
             })
     }
 
-    /// Carries out an accepted command, if that is this instance's affair.
-    fn take_accepted(&mut self, record: &PlainRecord) {
-        let now = self.clock.now();
-        let command = accepted::decode(record, self.config.partitions, now);
-        let target = TopicPartition {
-            topic: command
-                .as_ref()
-                .map_or(accepted::UNREADABLE, |request| request.command.target().topic),
-            partition: record.partition,
-        };
-        for topic in Topic::ALL.into_iter().filter(|topic| *topic != target.topic) {
-            let slot = slot_of(TopicPartition { topic, ..target }, self.config.partitions);
-            if self.slots[slot].sources.skip(record.offset) {
-                let source = u64::try_from(record.offset).unwrap_or(0);
-                self.slots[slot].core.pass(source, now);
-                self.carry_out(slot);
-            }
-        }
-        let slot = slot_of(target, self.config.partitions);
-        if !self.slots[slot].sources.take(record.offset) {
-            return;
-        }
-        match command {
-            Ok(request) => {
-                self.accepted
-                    .begin(slot, &request, (record.partition, record.offset));
-                let caller = Caller::Accepted(request.id, record.offset);
-                self.slots[slot].core.submit(request, caller);
-                self.carry_out(slot);
-            }
-            Err(reason) => self.bury(slot, record, &reason),
-        }
-    }
-
-    /// Keeps a record of the commands topic that cannot be read among the dead letters, and goes on.
-    fn bury(&mut self, slot: usize, record: &PlainRecord, reason: &str) {
-        let (partition, offset) = (record.partition, record.offset);
-        tracing::error!(
-            partition,
-            offset,
-            reason,
-            "commands.unreadable: it goes to the dead letters"
-        );
-        metrics::dead_letter();
-        let topic = PlainTopic::Commands.name(&self.config.log.prefix);
-        let key = format!("{topic}/{partition}/{offset}");
-        let ticket = self.accepted.bury(slot, u64::try_from(offset).unwrap_or(0));
-        self.append_plain(
-            &PlainNew {
-                topic: PlainTopic::DeadLetters,
-                partition: 0,
-                key: key.as_bytes(),
-                value: &record.value,
-                headers: &[
-                    ("tw_reason", reason),
-                    ("tw_topic", &topic),
-                    ("tw_partition", &partition.to_string()),
-                    ("tw_offset", &offset.to_string()),
-                    ("tw_key", &String::from_utf8_lossy(&record.key)),
-                ],
-            },
-            ticket,
-        );
-    }
-
-    /// An accepted command was turned away: it is read again, and none is carried out before it.
-    fn read_again(&mut self, slot: usize, source: u64) {
-        let Slot { core, sources, .. } = &mut self.slots[slot];
-        if core.is_stopped() {
-            sources.end();
-        } else if sources.again(i64::try_from(source).unwrap_or(i64::MAX)) {
-            self.accepted.read_again();
-        }
-        self.sources_changed = true;
-    }
-
-    /// Reads the accepted commands of the partitions that are this instance's affair.
-    fn read_sources(&mut self) {
-        let mut partitions = std::collections::BTreeMap::new();
-        for slot in &self.slots {
-            if let Some(next) = slot.sources.next() {
-                let from = partitions.entry(slot.partition.partition).or_insert(next);
-                *from = (*from).min(next);
-            }
-        }
-        self.accepted.read(partitions.into_iter().collect());
-        self.tell_sources();
-    }
-
-    /// Tells the way in how far the accepted commands are taken in.
-    fn tell_sources(&self) {
-        for (partition, shared) in self.shared.sources.iter().enumerate() {
-            let slots = self.slots.iter().filter(|slot| {
-                usize::try_from(slot.partition.partition).is_ok_and(|number| number == partition)
-            });
-            let next = slots.filter_map(|slot| slot.sources.next()).min().unwrap_or(-1);
-            shared.store(next, Ordering::Release);
-        }
-    }
-
     fn change_roles(&mut self, roles: &[Role]) {
         let mut lost = Vec::new();
         for (number, role) in roles.iter().enumerate().take(self.slots.len()) {
@@ -435,8 +308,8 @@ impl Writers {
         }
         if !lost.is_empty() {
             let partitions = self.config.partitions;
-            let slot_of_order = |order_id| slot_of(order_partition(order_id, partitions), partitions);
-            self.manager.forget(&lost, slot_of_order);
+            self.manager
+                .forget(&lost, |order_id| order_slot(order_id, partitions));
         }
         self.follow();
     }
@@ -533,258 +406,6 @@ impl Writers {
             self.slots[number].core.look();
             self.carry_out(number);
         }
-    }
-
-    /// Closes orders whose deadline has come.
-    fn close_due(&mut self) {
-        let now = self.clock.now();
-        for order_id in self.manager.take_due(now) {
-            let slot = slot_of(
-                order_partition(order_id, self.config.partitions),
-                self.config.partitions,
-            );
-            let core = &mut self.slots[slot].core;
-            let order = core
-                .look_up(&Key::Order(order_id))
-                .and_then(|state| state.as_order());
-            if let Some(id) = order.and_then(|order| self.manager.close(order_id, order)) {
-                self.steps.push_back((id, Half::Closing));
-            }
-        }
-    }
-
-    /// Submits what the process manager wants; its answers may bring more.
-    fn submit_steps(&mut self) {
-        while let Some((id, half)) = self.steps.pop_front() {
-            let now = self.clock.now();
-            let Some(request) = self.manager.request(id, half, now) else {
-                continue;
-            };
-            let slot = slot_of(
-                partition_for(&request.command, self.config.partitions),
-                self.config.partitions,
-            );
-            if self.slots[slot].is_owned() {
-                self.slots[slot].core.submit(request, Caller::Step(id, half));
-                self.carry_out(slot);
-            } else {
-                let step = ErrandStep { id, half };
-                if self.errands.send(Errand { step, request }).is_err() {
-                    self.manager.stall(id, half);
-                }
-            }
-        }
-    }
-
-    /// Does what a writer wants done.
-    fn carry_out(&mut self, slot: usize) {
-        while let Some(output) = self.slots[slot].core.next_output() {
-            match output {
-                Output::Append { ticket, record } => self.append(slot, ticket, &record),
-                Output::Read { from, upto } => self.begin_reading(slot, from, upto),
-                Output::Answer {
-                    caller,
-                    kept,
-                    replayed,
-                } => self.answer(slot, caller, kept, replayed),
-                Output::Proven { caller, next_offset } => {
-                    if let Caller::Proof(reply) = caller {
-                        // Whoever asked may be gone.
-                        let _ = reply.send(Ok(next_offset));
-                    }
-                }
-                Output::Mismatch { caller } => self.turn_away(slot, caller, NotAnswered::Mismatch),
-                Output::Unavailable { caller } => self.turn_away(slot, caller, NotAnswered::Unavailable),
-                Output::Changed { key, traceparent } => self.changed(slot, &key, traceparent.as_ref()),
-                Output::Void { offset, fault } => self.slots[slot].void(offset, fault),
-                Output::Unsettled { in_flight, doubt } => {
-                    metrics::unsettled(doubt);
-                    tracing::debug!(partition = ?self.slots[slot].partition, in_flight, doubt, "writer.flights.unsettled");
-                }
-                Output::StateLost { reason } => {
-                    metrics::checkpoint_discarded("read");
-                    tracing::error!(
-                        partition = ?self.slots[slot].partition, reason,
-                        "writer.checkpoint.lost: the stored state cannot be read; folding the log from its beginning"
-                    );
-                }
-                Output::Stopped { offset, reason } => {
-                    metrics::stopped();
-                    tracing::error!(
-                        partition = ?self.slots[slot].partition, offset, reason,
-                        "writer.partition.stopped: an effective record cannot be folded; this partition takes no commands"
-                    );
-                }
-            }
-        }
-        let state = &mut self.slots[slot];
-        if state.following && !state.core.is_following() {
-            state.following = false;
-            // The reader's thread lives as long as this one.
-            let _ = self.readers.following.send(Order::Stop(state.partition));
-        }
-        if state.begin_sources() {
-            // It may be where it began before: what was read since then went to nobody.
-            self.accepted.read_again();
-            self.sources_changed = true;
-        }
-        let is_current = state.core.is_current();
-        self.shared.folded[slot].store(state.core.fold().next_offset(), Ordering::Release);
-        self.shared.current[slot].store(is_current, Ordering::Release);
-        if is_current || state.role == Some(Role::Idle) {
-            self.shared.ready[slot].store(true, Ordering::Release);
-        }
-    }
-
-    fn begin_reading(&mut self, slot: usize, from: i64, upto: Upto) {
-        let state = &mut self.slots[slot];
-        state.generation += 1;
-        let order = Order::Read(Job {
-            slot,
-            generation: state.generation,
-            partition: state.partition,
-            from,
-            upto,
-        });
-        // The readers' threads live as long as this one.
-        if upto == Upto::Ever {
-            state.following = true;
-            let _ = self.readers.following.send(order);
-        } else {
-            let _ = self.readers.hopping.send(order);
-        }
-    }
-
-    fn append(&mut self, slot: usize, ticket: usize, record: &NewRecord) {
-        let tagged = (slot << TICKET_BITS) | ticket;
-        if self.appender.append(self.slots[slot].partition, record, tagged) {
-            self.appended += 1;
-        } else {
-            self.slots[slot].core.report(ticket, Outcome::Doubt);
-        }
-    }
-
-    fn answer(&mut self, slot: usize, caller: Caller, kept: Kept<Answer>, replayed: bool) {
-        let answered = Answered {
-            answer: kept.answer,
-            partition: self.slots[slot].partition,
-            next_offset: kept.next_offset,
-            replayed,
-        };
-        match caller {
-            // A client that gave up asks again with the same key.
-            Caller::Client(reply) => drop(reply.send(Ok(Standing::Answered(answered)))),
-            Caller::Step(id, half) => self.step_answered(id, half, &answered),
-            Caller::Accepted(id, offset) => {
-                self.pass(slot, offset);
-                self.accepted_ends(id, true);
-            }
-            Caller::Proof(_) => {}
-        }
-    }
-
-    /// An accepted command has its answer, or found no writer. Those who waited to know whose its key is are told.
-    fn accepted_ends(&mut self, id: Uuid, is_answered: bool) {
-        for Other { slot, request, reply } in self.accepted.end(id, is_answered) {
-            self.slots[slot].core.submit(request, Caller::Client(reply));
-            self.carry_out(slot);
-        }
-    }
-
-    /// An accepted command is done with. Its own record says so; where it left none, a barrier has to.
-    fn pass(&mut self, slot: usize, offset: i64) {
-        let Ok(source) = u64::try_from(offset) else { return };
-        if self.slots[slot].core.fold().carried_out() < Some(source) {
-            let now = self.clock.now();
-            self.slots[slot].core.pass(source, now);
-        }
-    }
-
-    fn step_answered(&mut self, id: Uuid, half: Half, answered: &Answered) {
-        match half {
-            Half::Asking => {
-                let position = [(answered.partition, answered.next_offset)].into_iter().collect();
-                self.manager.asked(id, &answered.answer, &position);
-                self.steps.push_back((id, Half::Recording));
-            }
-            Half::Recording => {
-                let order = self.manager.recorded(id, &answered.answer);
-                // Somebody else recorded it: the order did not change just now, and may ask for something all the same.
-                if let Some(order_id) =
-                    order.filter(|_| answered.replayed || answered.answer.refusal().is_some())
-                {
-                    let slot = slot_of(
-                        order_partition(order_id, self.config.partitions),
-                        self.config.partitions,
-                    );
-                    self.changed(slot, &Key::Order(order_id), None);
-                }
-            }
-            Half::Closing => self.manager.closed(id),
-        }
-    }
-
-    /// Another instance was asked for a step.
-    fn stepped(&mut self, step: ErrandStep, decision: Decision) {
-        let ErrandStep { id, half } = step;
-        match decision.and_then(Standing::answered) {
-            Ok(answered) => self.step_answered(id, half, &answered),
-            Err(reason) => self.step_stalled(id, half, reason),
-        }
-    }
-
-    fn step_stalled(&mut self, id: Uuid, half: Half, reason: NotAnswered) {
-        match (reason, half) {
-            // An instance with another payment window closed it.
-            (NotAnswered::Mismatch, Half::Closing) => self.manager.closed(id),
-            (NotAnswered::Mismatch, _) => {
-                tracing::error!(command_id = %id, "process_manager.step.mismatch: a bug");
-                self.manager.stall(id, half);
-            }
-            _ => self.manager.stall(id, half),
-        }
-    }
-
-    fn turn_away(&mut self, slot: usize, caller: Caller, reason: NotAnswered) {
-        match caller {
-            Caller::Client(reply) => drop(reply.send(Err(reason))),
-            Caller::Proof(reply) => drop(reply.send(Err(reason))),
-            Caller::Step(id, half) => self.step_stalled(id, half, reason),
-            Caller::Accepted(id, offset) => {
-                let is_over = reason == NotAnswered::Mismatch;
-                self.accepted_ends(id, is_over);
-                if is_over {
-                    tracing::warn!(command_id = %id, offset, "commands.key_reused: its id belongs to another request");
-                    self.pass(slot, offset);
-                } else {
-                    self.read_again(slot, u64::try_from(offset).unwrap_or(0));
-                }
-            }
-        }
-    }
-
-    fn changed(&mut self, number: usize, key: &Key, traceparent: Option<&Arc<str>>) {
-        let slot = &mut self.slots[number];
-        let Key::Order(order_id) = key else { return };
-        if !slot.is_owned() {
-            return;
-        }
-        let causes: Positions = [(slot.partition, slot.core.fold().next_offset())]
-            .into_iter()
-            .collect();
-        let Some(order) = slot.core.look_up(key).and_then(|state| state.as_order()) else {
-            return;
-        };
-        let begun = self.manager.begin(number, *order_id, order, &causes, traceparent);
-        self.steps.extend(begun.into_iter().map(|id| (id, Half::Asking)));
-    }
-}
-
-/// Where an order's events are.
-fn order_partition(order_id: Uuid, partitions: i32) -> TopicPartition {
-    TopicPartition {
-        topic: Topic::Orders,
-        partition: eventlog::partition_of(order_id.to_string().as_bytes(), partitions),
     }
 }
 
