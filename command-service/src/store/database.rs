@@ -12,7 +12,7 @@ use redb::{
 };
 
 use super::filter::{Filter, Filters};
-use super::format::{META, Meta, OPEN, OldCommand, STATES, decode, encode, seal, unseal, work_of};
+use super::format::{META, Meta, OPEN, OldCommand, STATES, decode, encode, seal, unseal};
 use super::runs::{self, BLOCKS, Run};
 use super::view::View;
 use super::{Identity, StoreError, Stored};
@@ -111,7 +111,8 @@ impl<D: Stored> Store<D> {
             .map_err(unusable)?
         {
             let (key, work) = entry.map_err(unusable)?;
-            open.push((decode(key.value()).map_err(unusable)?, work_of(work.value())?));
+            let key = decode(key.value()).map_err(unusable)?;
+            open.push((key, decode(work.value()).map_err(unusable)?));
         }
         self.fill_commands(&read, &meta.runs, 0).map_err(unusable)?;
         self.fill_states(&read, 0).map_err(unusable)?;
@@ -338,7 +339,7 @@ fn write_states<D: Stored>(write: &WriteTransaction, delta: &Delta<D>) -> Result
     for (key, changed) in &sorted {
         states.insert(key.as_slice(), seal(key, &changed.state).as_slice())?;
         match changed.work {
-            Some(work) => open.insert(key.as_slice(), work as u8)?,
+            Some(work) => open.insert(key.as_slice(), encode(&work).as_slice())?,
             None => open.remove(key.as_slice())?,
         };
     }

@@ -6,18 +6,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::runs::Run;
-use super::{Identity, StoreError, Stored};
-use crate::writer::{ColdError, Kept, Work};
+use super::{Identity, Stored};
+use crate::writer::{ColdError, Kept};
 
 /// Of the tables and of [`Meta`]. Raise it with any change to them.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// One entry, under the empty key: [`Meta`].
 pub(super) const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("meta");
 /// Aggregates by their keys.
 pub(super) const STATES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("states");
-/// Keys of aggregates for which the process manager has something to do, and [`Work`] as a number.
-pub(super) const OPEN: TableDefinition<'_, &[u8], u8> = TableDefinition::new("open");
+/// Keys of aggregates for which the process manager has something to do, and when (`crate::writer::Work`).
+pub(super) const OPEN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("open");
 
 /// What a snapshot is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,14 +100,6 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ColdError> 
         Ok(_) => Err(ColdError("more bytes than the value has".to_owned())),
         Err(error) => Err(ColdError(error.to_string())),
     }
-}
-
-/// From a number in [`OPEN`].
-pub(super) fn work_of(number: u8) -> Result<Work, StoreError> {
-    [Work::Now, Work::Later]
-        .into_iter()
-        .find(|work| *work as u8 == number)
-        .ok_or_else(|| StoreError::Unusable(format!("no work has the number {number}")))
 }
 
 fn checksum(key: &[u8], body: &[u8]) -> [u8; 4] {

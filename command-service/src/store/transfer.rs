@@ -98,7 +98,7 @@ impl<D: Stored> Store<D> {
         let open = read.open_table(OPEN).map_err(StoreError::database)?;
         for entry in open.iter().map_err(StoreError::database)? {
             let (key, work) = entry.map_err(StoreError::database)?;
-            out.frame(OPEN_FRAME, key.value(), &[work.value()])?;
+            out.frame(OPEN_FRAME, key.value(), work.value())?;
         }
         let blocks = read.open_table(BLOCKS).map_err(StoreError::database)?;
         for entry in blocks.iter().map_err(StoreError::database)? {
@@ -253,10 +253,7 @@ fn take_frames<R: Read>(write: &WriteTransaction, stream: &mut In<R>) -> Result<
         let (key, value) = (stream.key.as_slice(), stream.value.as_slice());
         match kind {
             STATE_FRAME => drop(states.insert(key, value).map_err(StoreError::database)?),
-            OPEN_FRAME => {
-                let [work] = sized(value)?;
-                drop(open.insert(key, work).map_err(StoreError::database)?);
-            }
+            OPEN_FRAME => drop(open.insert(key, value).map_err(StoreError::database)?),
             BLOCK_FRAME => {
                 let key: [u8; 20] = sized(key)?;
                 let (run, first) = key.split_at(4);
@@ -275,5 +272,5 @@ fn take_frames<R: Read>(write: &WriteTransaction, stream: &mut In<R>) -> Result<
 fn sized<const N: usize>(bytes: &[u8]) -> Result<[u8; N], StoreError> {
     bytes
         .try_into()
-        .map_err(|_| StoreError::Unusable("a key or value of another size".to_owned()))
+        .map_err(|_| StoreError::Unusable("a key of another size".to_owned()))
 }

@@ -62,13 +62,12 @@ pub trait Domain {
 }
 
 /// When the process manager has something to do for an aggregate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Work {
     /// At once.
-    Now = 0,
+    Now,
     /// When a deadline comes.
-    Later = 1,
+    Later,
 }
 
 /// An aggregate as an event leaves it.
