@@ -17,7 +17,7 @@ mod state;
 mod stock;
 
 pub use command::{Command, Context, OrderCommand, StockCommand, Target};
-pub use order::{Line, Order, OrderStatus, Payment, Placed, Reservation};
+pub use order::{Line, Note, Order, OrderStatus, Payment, Placed, Reservation, Shipment};
 pub use process::{Deadline, Step, Task, answer, deadline, outstanding};
 pub use refusal::{Reason, Refusal};
 pub use state::{Inconsistent, State, decide, evolve};

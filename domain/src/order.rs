@@ -12,8 +12,17 @@ use schemas::{Timestamp, orders::PlacedLine};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use notes::Notes;
+
 pub(crate) use decide::decide;
 pub(crate) use evolve::{create, evolve};
+pub use notes::Note;
+
+/// What an order takes beside its lines, its notes and the texts that come later, about.
+const ORDER_BYTES: usize = 500;
+
+/// What a line takes, about.
+const LINE_BYTES: usize = 80;
 
 /// An order's status. Rejected, cancelled and expired orders are *closed*: they give back what was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,6 +120,17 @@ pub struct Payment {
     pub at: Timestamp,
 }
 
+/// How an order left the house.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    /// Who carries it.
+    pub carrier: String,
+    /// Where to ask for it.
+    pub tracking_code: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// One line and how far its stock has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
@@ -124,8 +144,11 @@ pub struct Line<'a> {
 
 /// The folded state of an order.
 ///
-/// The order as it was placed is shared and a line's reservation is one byte, so that a clone costs next to nothing
-/// even with a thousand lines. The two counters answer "is there anything to do?" without looking at a line.
+/// The order as it was placed and its notes are shared and a line's reservation is one byte, so that a clone costs next to
+/// nothing even with a thousand lines or notes. The two counters answer "is there anything to do?" without looking at a line.
+///
+/// It holds all that is shown of an order, also what no decision needs, so that it answers a read where no read model is far
+/// enough.
 ///
 /// Serialized, it is what writers store: see [`crate::State::STORAGE_VERSION`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,11 +165,14 @@ pub struct Order {
     pending: u32,
     /// Lines that are `Reserved`.
     reserved: u32,
-    /// Ids of its notes.
-    #[serde(with = "notes")]
-    notes: notes::Notes,
+    /// Its notes.
+    notes: Notes,
     /// Its payment.
     pub payment: Option<Arc<Payment>>,
+    /// Its shipment.
+    pub shipment: Option<Arc<Shipment>>,
+    /// Why it was rejected or cancelled.
+    pub reason: Option<Arc<str>>,
     /// When it was confirmed, which is where the payment window begins, and the event that did it.
     pub confirmed: Option<(Timestamp, Uuid)>,
     /// The event that rejected, cancelled or expired it.
@@ -179,12 +205,36 @@ impl Order {
 
     /// Whether a note of that id is on it.
     pub fn has_note(&self, note_id: Uuid) -> bool {
-        self.notes.contains(&note_id)
+        self.notes.contains(note_id)
     }
 
     /// How many notes are on it.
     pub fn note_count(&self) -> usize {
-        self.notes.size()
+        self.notes.len()
+    }
+
+    /// Its notes, oldest first.
+    pub fn notes(&self) -> impl Iterator<Item = &Note> {
+        self.notes.iter()
+    }
+
+    /// Bytes of memory that it takes, about. O(1): it is asked with every change.
+    pub fn bytes(&self) -> usize {
+        let texts = |texts: &[&str]| texts.iter().map(|text| text.len()).sum::<usize>();
+        let payment = self
+            .payment
+            .as_ref()
+            .map_or(0, |payment| texts(&[&payment.reference]));
+        let shipment = self
+            .shipment
+            .as_ref()
+            .map_or(0, |shipment| texts(&[&shipment.carrier, &shipment.tracking_code]));
+        ORDER_BYTES
+            + LINE_BYTES * self.placed.lines.len()
+            + self.notes.bytes()
+            + payment
+            + shipment
+            + self.reason.as_ref().map_or(0, |reason| reason.len())
     }
 
     /// How many steps the process manager has to take from here, as far as the state tells. O(1).

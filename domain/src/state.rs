@@ -19,13 +19,21 @@ impl State {
     /// Which layout a serialized state has, and what it means. Stored states are a copy of what the log says, so a new
     /// number needs no migration: whoever finds another one throws its copy away. Raise it with every change to a field of a
     /// state, and with every change to what [`evolve`] makes of an event.
-    pub const STORAGE_VERSION: u32 = 1;
+    pub const STORAGE_VERSION: u32 = 2;
 
     /// How many events made it.
     pub const fn sequence(&self) -> u64 {
         match self {
             Self::Order(order) => order.sequence,
             Self::Stock(stock) => stock.sequence,
+        }
+    }
+
+    /// Bytes of memory that it takes, about. O(1): it is asked with every change.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Order(order) => order.bytes(),
+            Self::Stock(stock) => stock.bytes(),
         }
     }
 

@@ -46,6 +46,10 @@ pub struct Stock {
 /// levels.
 const DEGREE: u8 = 8;
 
+/// What a stock takes beside its open reservations, and each of those, about.
+const STOCK_BYTES: usize = 200;
+const RESERVATION_BYTES: usize = 100;
+
 impl Default for Stock {
     /// Nothing was ever received.
     fn default() -> Self {
@@ -62,5 +66,22 @@ impl Stock {
     /// What can still be taken. Never negative.
     pub const fn available(&self) -> i64 {
         self.on_hand - self.reserved
+    }
+
+    /// Bytes of memory that it takes, about. O(1).
+    pub fn bytes(&self) -> usize {
+        STOCK_BYTES + RESERVATION_BYTES * self.reservations.size()
+    }
+
+    /// The totals without the open reservations, which a reader does not see and of which there may be very many. No command can
+    /// be decided on it.
+    #[must_use]
+    pub fn totals(&self) -> Self {
+        Self {
+            sequence: self.sequence,
+            on_hand: self.on_hand,
+            reserved: self.reserved,
+            ..Self::default()
+        }
     }
 }

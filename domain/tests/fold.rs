@@ -3,7 +3,7 @@
 use domain::{State, evolve};
 use schemas::{
     Barrier, CommandRejected, Event, OrderEvent, StockEvent, Timestamp,
-    orders::{OrderCancelled, OrderConfirmed, OrderPlaced, PlacedLine},
+    orders::{NoteAdded, OrderCancelled, OrderConfirmed, OrderPlaced, PlacedLine},
     stock::{StockAdjusted, StockReceived, StockReleased, StockReserved},
 };
 use uuid::Uuid;
@@ -132,4 +132,62 @@ fn what_cannot_follow_is_inconsistent() {
     }
     assert!(fold(&[received(2), reserved(1), reserved(1)]).is_err());
     assert!(fold(&[received(i64::MAX), received(1)]).is_err());
+}
+
+/// An order with that many notes, from the log or by way of what is stored.
+fn noted(count: u128) -> State {
+    let note = |id: u128| -> Event {
+        let reply_to = (id > 1).then(|| Uuid::from_u128(id - 1));
+        OrderEvent::NoteAdded(NoteAdded {
+            occurred_at: Timestamp(i64::try_from(id).expect("a few notes")),
+            order_id: ORDER,
+            note_id: Uuid::from_u128(id),
+            author: "a".into(),
+            text: "n".repeat(4_000),
+            reply_to,
+        })
+        .into()
+    };
+    let events: Vec<_> = std::iter::once(placed())
+        // Not in the order of their ids.
+        .chain((1..=count).rev().map(note))
+        .collect();
+    fold(&events).expect("a legal history").expect("an order")
+}
+
+#[test]
+fn equal_orders_have_equal_bytes_and_keep_the_order_of_their_notes() {
+    let state = noted(100);
+    let stored = serde_json::to_vec(&state).unwrap();
+    let read: State = serde_json::from_slice(&stored).unwrap();
+    assert_eq!(read, state);
+    assert_eq!(serde_json::to_vec(&read).unwrap(), stored);
+    let order = read.as_order().unwrap();
+    let ids: Vec<_> = order.notes().map(|note| note.note_id.as_u128()).collect();
+    assert_eq!(ids, (1..=100).rev().collect::<Vec<_>>());
+    assert!((1..=100).all(|id| order.has_note(Uuid::from_u128(id))) && !order.has_note(Uuid::from_u128(101)));
+}
+
+#[test]
+fn what_an_order_takes_follows_its_notes() {
+    let (none, many) = (noted(0).bytes(), noted(3_000).bytes());
+    assert!((400..1_200).contains(&none), "{none}");
+    assert!((3_000 * 4_000..3_000 * 4_400).contains(&many), "{many}");
+}
+
+#[test]
+fn a_note_comes_once() {
+    let note = |id| -> Event {
+        OrderEvent::NoteAdded(NoteAdded {
+            occurred_at: AT,
+            order_id: ORDER,
+            note_id: Uuid::from_u128(id),
+            author: "a".into(),
+            text: "t".into(),
+            reply_to: None,
+        })
+        .into()
+    };
+    assert!(fold(&[placed(), note(1), note(2)]).is_ok());
+    assert!(fold(&[placed(), note(1), note(1)]).is_err());
 }

@@ -5,6 +5,7 @@
 //! - [`LogReader`] and [`Appender`] are the two ways to and from Kafka; [`topics`] and [`registry`] look after
 //!   the topics and the schema ids.
 //! - [`BulletinWriter`] and [`BulletinReader`] are the cluster topic, where instances tell each other that they are there.
+//! - [`internal`] is what services ask the writers for, outside the API.
 //! - [`bugs`] are mistakes that the simulation puts in to show that it finds them.
 //!
 //! What it deliberately does not do: decide commands (crate `command-service`), fold events (`domain`, `read-model`).
@@ -15,6 +16,7 @@ mod bulletin;
 mod chain;
 mod config;
 mod error;
+pub mod internal;
 mod introduced;
 mod link;
 mod partitioner;

@@ -13,6 +13,9 @@ const SEAL_BYTES: usize = 16;
 /// Longer ones are not looked at.
 const TOKEN_CHARS_MAX: usize = 64 * 1024;
 
+/// So many tokens can be sent at once.
+pub const TOKENS_MAX: usize = 32;
+
 /// Seals and opens tokens of one log.
 #[derive(Clone)]
 pub struct TokenKey {
@@ -56,11 +59,24 @@ impl TokenKey {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The positions of a token.
-    pub fn open(&self, token: &str) -> Result<Positions, TokenError> {
-        if token.len() > TOKEN_CHARS_MAX {
+    /// The positions of a token, or of several with commas between them: what any of them covers. A client that got tokens from
+    /// answers side by side cannot merge them, so it sends them all.
+    ///
+    /// # Errors
+    /// Where any of them is none of this log's, or there are more than [`TOKENS_MAX`].
+    pub fn open(&self, tokens: &str) -> Result<Positions, TokenError> {
+        if tokens.len() > TOKEN_CHARS_MAX || tokens.split(',').nth(TOKENS_MAX).is_some() {
             return Err(TokenError::Forged);
         }
+        let mut parts = tokens.split(',').map(str::trim);
+        let mut positions = self.open_one(parts.next().unwrap_or_default())?;
+        for token in parts {
+            positions.merge(&self.open_one(token)?);
+        }
+        Ok(positions)
+    }
+
+    fn open_one(&self, token: &str) -> Result<Positions, TokenError> {
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TokenError::Forged)?;
         let split = bytes.len().checked_sub(SEAL_BYTES).ok_or(TokenError::Forged)?;
         let (content, seal) = bytes.split_at(split);
@@ -120,6 +136,24 @@ mod tests {
             TokenKey::new(b"secret", LogId([2; 8])).open(&token),
             Err(TokenError::OtherLog)
         );
+    }
+
+    #[test]
+    fn several_tokens_cover_what_any_of_them_does() {
+        let at = |topic, partition, offset| [(TopicPartition { topic, partition }, offset)];
+        let (one, other): (Positions, Positions) = (
+            at(Topic::Orders, 3, 20).into_iter().collect(),
+            at(Topic::Stock, 1, 2).into_iter().collect(),
+        );
+        let text = [&one, &other, &positions()]
+            .map(|positions| key().seal(positions))
+            .join(", ");
+        let mut both = one;
+        both.merge(&other);
+        assert_eq!(key().open(&text), Ok(both));
+        for bad in ["", ",", &format!("{text},"), &[text.as_str(); 11].join(",")] {
+            assert_eq!(key().open(bad), Err(TokenError::Forged), "{bad}");
+        }
     }
 
     proptest! {

@@ -41,6 +41,28 @@ pub(crate) trait Source {
     fn give<T: DeserializeOwned>(self) -> Result<T, Self::Error>;
 }
 
+/// An event of any topic, as it lies in somebody's hand.
+#[derive(Clone, Copy)]
+pub(crate) enum Borrowed<'a> {
+    Order(&'a OrderEvent),
+    Stock(&'a StockEvent),
+}
+
+impl<'a> From<&'a Event> for Borrowed<'a> {
+    fn from(event: &'a Event) -> Self {
+        match event {
+            Event::Order(event) => Self::Order(event),
+            Event::Stock(event) => Self::Stock(event),
+        }
+    }
+}
+
+impl<'a> From<&'a OrderEvent> for Borrowed<'a> {
+    fn from(event: &'a OrderEvent) -> Self {
+        Self::Order(event)
+    }
+}
+
 macro_rules! definitions {
     ($($index:literal: $topic:ident $namespace:literal $event:ident($side:ident::$variant:ident) $record:literal;)*) => {
         static DEFINITIONS: [SchemaDef; [$($index),*].len()] = [$(SchemaDef {
@@ -51,16 +73,16 @@ macro_rules! definitions {
         }),*];
 
         /// The record's index in [`all`].
-        pub(crate) const fn index(event: &Event) -> usize {
-            match event {
-                $(Event::$event($side::$variant(_)) => $index,)*
+        pub(crate) fn index<'a>(event: impl Into<Borrowed<'a>>) -> usize {
+            match event.into() {
+                $(Borrowed::$event($side::$variant(_)) => $index,)*
             }
         }
 
         /// Hands the record inside the event to a sink.
-        pub(crate) fn hand_over<S: Sink>(event: &Event, sink: S) -> S::Output {
-            match event {
-                $(Event::$event($side::$variant(record)) => sink.take(record),)*
+        pub(crate) fn hand_over<'a, S: Sink>(event: impl Into<Borrowed<'a>>, sink: S) -> S::Output {
+            match event.into() {
+                $(Borrowed::$event($side::$variant(record)) => sink.take(record),)*
             }
         }
 

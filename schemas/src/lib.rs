@@ -5,6 +5,7 @@
 
 mod codec;
 mod control;
+mod data;
 mod definitions;
 mod event;
 mod framing;
@@ -15,6 +16,7 @@ mod time;
 
 pub use codec::{Codec, CodecError, DECODED_BYTES_MAX};
 pub use control::{Barrier, CommandRejected};
+pub use data::DataError;
 pub use definitions::{SchemaDef, all};
 pub use event::Event;
 pub use framing::Framed;

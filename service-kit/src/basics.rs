@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -10,8 +11,10 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::edge::Edge;
 pub use crate::edge::Leaving;
+pub use crate::front::{Front, Shortcut};
 use crate::path::Params;
 use crate::problem::{ProblemKind, kinds};
+use crate::requests::Requests;
 use crate::telemetry::Metrics;
 use crate::{Health, Problem, json};
 
@@ -28,17 +31,35 @@ pub struct Basics {
     pub problems: Vec<ProblemKind>,
     /// Sends clients elsewhere.
     pub leaving: Leaving,
+    /// Routes that answer `text/event-stream`, as they are written in the router.
+    pub streams: &'static [&'static str],
 }
 
 /// Completes a service's router. Call it last: refusals cover the routes that are there by then.
 pub fn finish(service: Router, basics: Basics) -> Router {
+    let edge = Edge::new(&basics);
+    with_edge(service, basics, edge)
+}
+
+/// The same, with a way around the router for answers that are there at once.
+pub fn finish_with_shortcut<F>(service: Router, basics: Basics, shortcut: F) -> Front<F>
+where
+    F: Fn(&Request) -> Option<Shortcut>,
+{
+    let edge = Edge::new(&basics);
+    Front::new(shortcut, with_edge(service, basics, edge.clone()), edge)
+}
+
+fn with_edge(service: Router, basics: Basics, edge: Edge) -> Router {
     let Basics {
         health,
         metrics,
         openapi,
         problems,
-        leaving,
+        leaving: _,
+        streams: _,
     } = basics;
+    let requests = Arc::clone(edge.requests());
     let problems: Arc<[ProblemKind]> = kinds::ALL.iter().copied().chain(problems).collect();
     let mut router = service
         .route(
@@ -46,7 +67,10 @@ pub fn finish(service: Router, basics: Basics) -> Router {
             get(|| async { json::respond(200, &serde_json::json!({"status": "live"})) }),
         )
         .route("/health/ready", get(move || async move { health.respond() }))
-        .route("/metrics", get(move || async move { render(&metrics) }))
+        .route(
+            "/metrics",
+            get(move || async move { render(&metrics, &requests) }),
+        )
         .route(
             "/problems/{slug}",
             get(move |Params(slug): Params<String>| async move { page(&problems, &slug) }),
@@ -61,12 +85,13 @@ pub fn finish(service: Router, basics: Basics) -> Router {
     router
         .fallback(|| async { Problem::unknown_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(Edge::new(leaving))
+        .layer(edge)
 }
 
-fn render(metrics: &Metrics) -> Response {
+fn render(metrics: &Metrics, requests: &Requests) -> Response {
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, text)], metrics.render()).into_response()
+    let all = metrics.render() + &requests.render();
+    ([(header::CONTENT_TYPE, text)], all).into_response()
 }
 
 /// The page behind a problem's type. Its texts are ours, so nothing needs escaping.
@@ -91,7 +116,6 @@ fn page(problems: &[ProblemKind], slug: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use http::Request;
     use tower::ServiceExt;
 
     use super::*;
@@ -111,6 +135,7 @@ mod tests {
             openapi: None,
             problems: vec![own],
             leaving: Leaving::default(),
+            streams: &[],
         };
         finish(
             Router::new().route("/v1/things/{id}", get(|| async { "{}" })),
@@ -118,8 +143,55 @@ mod tests {
         )
     }
 
+    #[tokio::test]
+    async fn a_shortcut_is_an_answer_like_any_other() {
+        let basics = Basics {
+            health: Health::new(),
+            metrics: Metrics::install().unwrap(),
+            openapi: None,
+            problems: Vec::new(),
+            leaving: Leaving::default(),
+            streams: &[],
+        };
+        let shortcut = |request: &Request| {
+            let at_once = request.uri().path() == "/v1/things/1";
+            at_once.then(|| Shortcut {
+                route: "/v1/things/{id}",
+                response: "at once".into_response(),
+            })
+        };
+        let service = Router::new().route("/v1/things/{id}", get(|| async { "by the router" }));
+        let front = finish_with_shortcut(service, basics, shortcut);
+        for (method, path, accept, status, body) in [
+            ("GET", "/v1/things/1", "*/*", 200, "at once"),
+            ("GET", "/v1/things/2", "*/*", 200, "by the router"),
+            ("HEAD", "/v1/things/1", "*/*", 200, ""),
+            ("GET", "/v1/things/1", "text/html", 406, "not-acceptable"),
+            ("DELETE", "/v1/things/1", "*/*", 405, "method-not-allowed"),
+            (
+                "GET",
+                "/metrics",
+                "*/*",
+                200,
+                "http_route=\"/v1/things/{id}\",http_request_method=\"GET\"",
+            ),
+        ] {
+            let request = http::Request::builder()
+                .method(method)
+                .uri(path)
+                .header(header::ACCEPT, accept)
+                .body(Body::empty());
+            let response = front.clone().oneshot(request.unwrap()).await.unwrap();
+            assert_eq!(response.status(), status, "{method} {path}");
+            assert_eq!(response.headers()["trace-id"].len(), 32);
+            let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            assert!(text.contains(body), "{method} {path}: {text}");
+        }
+    }
+
     async fn send(method: &str, path: &str, accept: &str) -> Response {
-        let request = Request::builder()
+        let request = http::Request::builder()
             .method(method)
             .uri(path)
             .header(header::ACCEPT, accept)

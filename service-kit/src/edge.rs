@@ -1,20 +1,21 @@
 //! The one layer around every route: trace id, `Accept`, request metrics. No span, and one debug line.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method};
-use rustc_hash::FxHashMap;
 use tower::{Layer, Service};
 
-use crate::headers::{accepts_json, names, trace::TraceContext};
-use crate::{Problem, telemetry};
+use crate::Problem;
+use crate::basics::Basics;
+use crate::headers::{accepts_events, accepts_json, names, trace::TraceContext};
+use crate::requests::Requests;
 
 /// Whether this instance is about to stop: its answers then say that their connection ends with them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -33,16 +34,43 @@ impl Leaving {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
-    metrics: Arc<RouteMetrics>,
+    metrics: Arc<Requests>,
     leaving: Leaving,
+    /// Routes that answer `text/event-stream`.
+    streams: &'static [&'static str],
 }
 
 impl Edge {
-    pub fn new(leaving: Leaving) -> Self {
+    pub fn new(basics: &Basics) -> Self {
         Self {
             metrics: Arc::default(),
-            leaving,
+            leaving: basics.leaving.clone(),
+            streams: basics.streams,
         }
+    }
+
+    /// What it counts.
+    pub const fn requests(&self) -> &Arc<Requests> {
+        &self.metrics
+    }
+
+    /// What every answer gets on its way out.
+    pub fn finish(
+        &self,
+        response: &mut Response,
+        route: &str,
+        method: &'static str,
+        trace: TraceContext,
+        begun: Instant,
+    ) {
+        let headers = response.headers_mut();
+        headers.insert(names::TRACE_ID, trace.header_value());
+        if self.leaving.has_begun() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let (status, took) = (response.status().as_u16(), begun.elapsed());
+        self.metrics.record(route, method, status, took);
+        tracing::debug!(route, method, status, took_us = took.as_micros(), trace_id = ?trace.header_value(), "http request");
     }
 }
 
@@ -52,8 +80,7 @@ impl<S> Layer<S> for Edge {
     fn layer(&self, inner: S) -> EdgeService<S> {
         EdgeService {
             inner,
-            metrics: Arc::clone(&self.metrics),
-            leaving: self.leaving.clone(),
+            edge: self.clone(),
         }
     }
 }
@@ -61,8 +88,7 @@ impl<S> Layer<S> for Edge {
 #[derive(Clone, Debug)]
 pub(crate) struct EdgeService<S> {
     inner: S,
-    metrics: Arc<RouteMetrics>,
-    leaving: Leaving,
+    edge: Edge,
 }
 
 impl<S> Service<Request> for EdgeService<S>
@@ -87,27 +113,24 @@ where
         let of_the_api = route
             .as_ref()
             .is_some_and(|route| route.as_str().starts_with("/v1/"));
-        let refused = of_the_api && !accepts_json(request.headers());
+        let is_stream = || {
+            route
+                .as_ref()
+                .is_some_and(|route| self.edge.streams.contains(&route.as_str()))
+        };
+        let refused = of_the_api
+            && !accepts_json(request.headers())
+            && !(is_stream() && accepts_events(request.headers()));
         request.extensions_mut().insert(trace);
         let answer = (!refused).then(|| self.inner.call(request));
-        let (metrics, leaving) = (Arc::clone(&self.metrics), self.leaving.clone());
+        let edge = self.edge.clone();
         Box::pin(async move {
             let mut response = match answer {
                 Some(answer) => answer.await?,
                 None => Problem::not_acceptable().into_response(),
             };
-            response
-                .headers_mut()
-                .insert(names::TRACE_ID, trace.header_value());
-            if leaving.has_begun() {
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
-            }
             let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-            let (status, took) = (response.status().as_u16(), begun.elapsed());
-            metrics.record(route, method, status, took);
-            tracing::debug!(route, method, status, took_us = took.as_micros(), trace_id = ?trace.header_value(), "http request");
+            edge.finish(&mut response, route, method, trace, begun);
             Ok(response)
         })
     }
@@ -124,52 +147,5 @@ fn label(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "OTHER",
-    }
-}
-
-/// One combination of method and status of a route.
-struct Handle {
-    method: &'static str,
-    status: u16,
-    seconds: metrics::Histogram,
-}
-
-/// Handles of the metrics by route: looking a metric up by its labels for each request would cost more than the request.
-#[derive(Default)]
-struct RouteMetrics(RwLock<FxHashMap<String, Vec<Handle>>>);
-
-impl std::fmt::Debug for RouteMetrics {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RouteMetrics")
-    }
-}
-
-impl RouteMetrics {
-    fn record(&self, route: &str, method: &'static str, status: u16, took: Duration) {
-        let find = |handles: &Vec<Handle>| {
-            let known = handles
-                .iter()
-                .find(|known| known.method == method && known.status == status)?;
-            known.seconds.record(took);
-            Some(())
-        };
-        if self
-            .0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(route)
-            .and_then(find)
-            .is_some()
-        {
-            return;
-        }
-        let seconds = telemetry::http_request_seconds(route, method, status);
-        seconds.record(took);
-        let mut routes = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        routes.entry(route.to_owned()).or_default().push(Handle {
-            method,
-            status,
-            seconds,
-        });
     }
 }

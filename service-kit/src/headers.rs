@@ -11,7 +11,7 @@ mod etag;
 mod prefer;
 pub mod trace;
 
-pub use accept::accepts_json;
+pub use accept::{accepts_events, accepts_json};
 pub use caller::{ANONYMOUS, caller};
 pub use consistency::{Consistency, consistency};
 pub use etag::{EntityTag, EntityTags, etag, if_match, if_none_match};
@@ -78,7 +78,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// The `Consistency-Token` as it came; opening it is the event log's affair. An empty one is malformed.
+/// The `Consistency-Token` as it came, one token or several with commas between them; opening it is the event log's affair. An empty one is malformed.
 pub fn consistency_token(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     match single(headers, &names::CONSISTENCY_TOKEN)? {
         Some("") => Err(Problem::malformed_token("The token is empty.")),

@@ -1,4 +1,5 @@
-//! What the services' OpenAPI documents share: the shape of a refusal.
+//! What the services' OpenAPI documents share: the shape of a refusal. A document names both types among its components, as
+//! their names in refusals alone do not bring them in.
 
 use serde::Serialize;
 use utoipa::ToSchema;

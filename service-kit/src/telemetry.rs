@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{ConfigError, LogFormat, TelemetryConfig};
 
 /// Buckets of every histogram in seconds, from 100 us to 30 s.
-const SECONDS: &[f64] = &[
+pub(crate) const SECONDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
     10.0, 30.0,
 ];
@@ -16,9 +16,6 @@ const SECONDS: &[f64] = &[
 const COUNTS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0,
 ];
-
-/// Latency of HTTP requests, whose count is the number of requests.
-const HTTP_REQUEST_SECONDS: &str = "tailwater_http_request_seconds";
 
 /// Starts logging as configured. The first call of a process counts.
 pub fn init_logs(config: &TelemetryConfig) -> Result<(), ConfigError> {
@@ -52,11 +49,6 @@ impl Metrics {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::debug!("another metrics recorder is there already");
         }
-        metrics::describe_histogram!(
-            HTTP_REQUEST_SECONDS,
-            metrics::Unit::Seconds,
-            "HTTP requests by route, method and status."
-        );
         Ok(Self(handle))
     }
 
@@ -73,11 +65,4 @@ impl Metrics {
             self.0.run_upkeep();
         }
     }
-}
-
-pub(crate) fn http_request_seconds(route: &str, method: &'static str, status: u16) -> metrics::Histogram {
-    metrics::histogram!(
-        HTTP_REQUEST_SECONDS,
-        "http_route" => route.to_owned(), "http_request_method" => method, "http_response_status_code" => status.to_string()
-    )
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use schemas::{OrderEvent, orders::OrderPlaced};
 use uuid::Uuid;
 
-use super::{Order, OrderStatus, Payment, Placed, Reservation, notes};
+use super::notes::Notes;
+use super::{Order, OrderStatus, Payment, Placed, Reservation, Shipment};
 
 /// The first event of an order.
 pub(crate) fn create(event: &OrderEvent, event_id: Uuid) -> Result<Order, &'static str> {
@@ -34,8 +35,10 @@ pub(crate) fn create(event: &OrderEvent, event_id: Uuid) -> Result<Order, &'stat
             total_minor: *total_minor,
             lines: lines.clone(),
         }),
-        notes: notes::none(),
+        notes: Notes::default(),
         payment: None,
+        shipment: None,
+        reason: None,
         confirmed: None,
         closed_event: None,
         shipped_event: None,
@@ -65,6 +68,7 @@ pub(crate) fn evolve(mut order: Order, event: &OrderEvent, event_id: Uuid) -> Re
         OrderEvent::Rejected(event) => {
             order.turn(event.line, Reservation::Pending, Reservation::Refused)?;
             order.pass(&[Pending], Rejected)?;
+            order.reason = Some(event.reason.as_str().into());
             order.closed_event = Some(event_id);
         }
         OrderEvent::LineReleased(event) => {
@@ -81,19 +85,29 @@ pub(crate) fn evolve(mut order: Order, event: &OrderEvent, event_id: Uuid) -> Re
                 at: event.occurred_at,
             }));
         }
-        OrderEvent::Shipped(_) => {
+        OrderEvent::Shipped(event) => {
             order.pass(&[Paid], Shipped)?;
+            order.shipment = Some(Arc::new(Shipment {
+                carrier: event.carrier.clone(),
+                tracking_code: event.tracking_code.clone(),
+                at: event.occurred_at,
+            }));
             order.shipped_event = Some(event_id);
         }
-        OrderEvent::Cancelled(_) => {
+        OrderEvent::Cancelled(event) => {
             order.pass(&[Pending, Confirmed, Paid], Cancelled)?;
+            order.reason = Some(event.reason.as_str().into());
             order.closed_event = Some(event_id);
         }
         OrderEvent::Expired(_) => {
             order.pass(&[Confirmed], Expired)?;
             order.closed_event = Some(event_id);
         }
-        OrderEvent::NoteAdded(event) => order.notes.insert_mut(event.note_id),
+        OrderEvent::NoteAdded(event) => {
+            if !order.notes.add(event.into()) {
+                return Err("the note was added already");
+            }
+        }
         OrderEvent::CommandRejected(_) | OrderEvent::Barrier(_) => return Ok(order),
     }
     order.sequence += 1;

@@ -1,4 +1,4 @@
-//! `Accept`: everything here is JSON, so the only question is whether the caller excludes it.
+//! `Accept`: everything here is JSON, but for streams, so the only question is whether the caller excludes it.
 
 use http::{HeaderMap, header};
 
@@ -36,6 +36,20 @@ pub fn accepts_json(headers: &HeaderMap) -> bool {
     !any || json.accepted || problem.accepted
 }
 
+/// Whether the caller names `text/event-stream` among what it accepts, as those who ask for a stream do.
+pub fn accepts_events(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .filter_map(|range| range.split(';').next())
+        .any(|media| {
+            ["text/event-stream", "text/*"]
+                .iter()
+                .any(|events| media.trim().eq_ignore_ascii_case(events))
+        })
+}
+
 /// The most specific range so far that covers a type, and whether it admits it.
 #[derive(Default)]
 struct Best {
@@ -60,6 +74,13 @@ impl Best {
 mod tests {
     use super::super::tests::headers;
     use super::*;
+
+    #[test]
+    fn a_stream_is_asked_for_by_its_name() {
+        let of = |values: &[&str]| accepts_events(&headers(&header::ACCEPT, values));
+        assert!(of(&["text/event-stream"]) && of(&["text/html, Text/Event-Stream;q=0.5"]) && of(&["text/*"]));
+        assert!(!of(&["text/html"]) && !of(&[]));
+    }
 
     #[test]
     fn only_an_exclusion_excludes() {

@@ -34,6 +34,9 @@ kinds! {
     /// A consistency token that this system did not make.
     MALFORMED_TOKEN = "malformed-token", 400, "The consistency token is not one of ours",
         "A Consistency-Token is only what an earlier answer of this system said. It was cut, altered, or belongs to another log.";
+    /// Not one of the services.
+    UNAUTHORIZED = "unauthorized", 401, "This is for services only",
+        "What lies below /internal is asked by the services of this system only, with a bearer that follows from their secret.";
     /// No such path.
     UNKNOWN_PATH = "unknown-path", 404, "There is nothing at this path",
         "The path is none of the API's. /openapi.json lists them.";
