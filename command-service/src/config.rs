@@ -32,7 +32,7 @@ pub struct CommandConfig {
     pub rate_limit: Option<NonZeroU32>,
     /// Where verified schema ids are kept, for starts without the registry, and the writers' checkpoints.
     pub data_dir: PathBuf,
-    /// Aggregates in memory, about; the others are in the checkpoints.
+    /// Aggregates in memory, about, of up to a KiB each; the others are in the checkpoints.
     pub hot_aggregates: usize,
     /// What the checkpoints' stores keep of their files in memory, over all partitions, in MiB.
     pub store_cache_mib: usize,

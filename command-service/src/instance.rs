@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventlog::internal::AggregateQuestion;
 use eventlog::{Positions, TopicPartition};
 use schemas::Codec;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -14,11 +15,13 @@ use uuid::Uuid;
 use crate::cluster::{
     Cluster, ClusterConfig, Held, LocalSubmitter, MemberState, PeerService, Router, StateChunks,
 };
-use crate::engine::slots::partition_at;
+use crate::engine::questions::Questions;
+use crate::engine::slots::{partition_at, slot_count};
 use crate::engine::{
     self, Decision, Engine, EngineConfig, Errand, Handle, NotAnswered, Standing, Submission,
 };
 use crate::seeding;
+use crate::states::States;
 
 /// How often the others are told what is held here, beside when it changes.
 const TELL_HELD: Duration = Duration::from_millis(20);
@@ -40,6 +43,7 @@ const DRAIN: Duration = Duration::from_millis(1_500);
 pub struct Local {
     writers: Handle,
     partitions: i32,
+    states: States,
 }
 
 impl LocalSubmitter for Local {
@@ -53,13 +57,21 @@ impl PeerService for Local {
         self.writers.look_up(command_id).await
     }
 
-    async fn prove(&self, slots: Vec<usize>) -> Result<Bytes, NotAnswered> {
+    async fn prove(&self, slots: Vec<usize>, timeout: Duration) -> Result<Vec<(usize, i64)>, NotAnswered> {
         let proofs = slots.into_iter().map(|slot| async move {
-            let partition = partition_at(slot, self.partitions);
-            let position = self.writers.prove(partition, ERRAND_TIMEOUT).await?;
-            Ok((partition, position))
+            // Another instance that counts partitions differently has another log.
+            if slot >= slot_count(self.partitions) {
+                return Err(NotAnswered::Unavailable);
+            }
+            Ok((slot, self.writers.prove(slot, timeout).await?))
         });
-        encode(&futures::future::try_join_all(proofs).await?)
+        futures::future::try_join_all(proofs).await
+    }
+
+    async fn read(&self, question: AggregateQuestion, timeout: Duration) -> Result<Bytes, NotAnswered> {
+        self.states
+            .read(&self.writers, self.partitions, question, timeout)
+            .await
     }
 
     async fn positions(&self, slots: Vec<usize>) -> Result<Bytes, NotAnswered> {
@@ -89,6 +101,8 @@ pub struct Instance {
     router: Router<Local>,
     partitions: i32,
     thread: Arc<JoinHandle<()>>,
+    /// Who reads by way of this instance, wherever the aggregates are.
+    reads: Questions,
 }
 
 impl Instance {
@@ -119,6 +133,7 @@ impl Instance {
         let local = Local {
             writers: handle.clone(),
             partitions,
+            states: States::new(),
         };
         tokio::spawn({
             let (cluster, local) = (cluster.clone(), local.clone());
@@ -133,6 +148,7 @@ impl Instance {
             router,
             partitions,
             thread: Arc::new(thread),
+            reads: Questions::default(),
         })
     }
 
@@ -144,6 +160,22 @@ impl Instance {
     /// Has a command decided, or kept durably, by whichever instance that is.
     pub async fn submit(&self, submission: Submission, timeout: Duration) -> Decision {
         self.router.submit(submission, timeout).await
+    }
+
+    /// Proves how far these partitions' histories go, by whichever instances own them.
+    pub async fn prove(
+        &self,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Positions, NotAnswered> {
+        self.router.prove(partitions, timeout).await
+    }
+
+    /// Reads an aggregate as its writer has folded it, whichever instance that is: an [`eventlog::internal::AggregateAnswer`] in
+    /// JSON.
+    pub async fn read(&self, question: &AggregateQuestion, timeout: Duration) -> Result<Bytes, NotAnswered> {
+        let _place = self.reads.enter().ok_or(NotAnswered::Overloaded)?;
+        self.router.read(question, timeout).await
     }
 
     /// How a command stands, whichever instance knows it.

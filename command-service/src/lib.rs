@@ -8,6 +8,7 @@
 //! - [`writer`]: the pure state machine of one partition.
 //! - [`store`]: snapshots of partitions on disk, for starts and for what does not fit in memory.
 //! - [`shop`]: the shop as the writer's domain.
+//! - `states`: aggregates for readers in other services.
 
 mod clock;
 pub mod cluster;
@@ -18,5 +19,6 @@ pub mod instance;
 pub mod metrics;
 mod seeding;
 pub mod shop;
+mod states;
 pub mod store;
 pub mod writer;

@@ -1,6 +1,7 @@
 //! REST writes, decided against aggregates and appended to Kafka.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,6 +11,7 @@ use command_service::engine::{CheckpointConfig, EngineConfig, slot_count};
 use command_service::instance::Instance;
 use command_service::{http, metrics};
 use eventlog::{LogConfig, TokenKey, registry, topics};
+use service_kit::auth::ServiceKey;
 use service_kit::basics::{Basics, Leaving, finish};
 use service_kit::rate_limit::{self, RateLimit};
 use service_kit::{Health, run, serve};
@@ -73,24 +75,28 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
     let leaving = Leaving::default();
     tokio::spawn(leave(instance.clone(), leaving.clone(), shutdown, left.clone()));
     let ending = instance.clone();
-    let api = http::Api {
+    let services = ServiceKey::new(config.token.key.expose().as_bytes());
+    let api = Arc::new(http::Api {
         instance,
         tokens,
         query_url: config.query_url.into(),
         prefix,
-    };
+    });
     let basics = Basics {
         health,
         metrics: exporter,
         openapi: Some(http::document()),
         problems: http::problems(),
         leaving,
+        streams: &[],
     };
-    let mut routes = http::routes(api);
+    let mut routes = http::routes(Arc::clone(&api));
     if let Some(requests) = config.rate_limit {
         let limit = RateLimit::per_second(requests);
         routes = routes.route_layer(axum::middleware::from_fn_with_state(limit, rate_limit::enforce));
     }
+    // Beside the limit, which is for clients.
+    let routes = routes.merge(http::internal::routes(api, services));
     serve::serve(listener, finish(routes, basics), left).await?;
     // What is in flight is in the log, or will be asked for again. The last checkpoints are worth a moment.
     if !ending.end(END_TIMEOUT).await {

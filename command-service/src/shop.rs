@@ -1,5 +1,7 @@
 //! The shop as the writer's domain: `domain`'s pure functions, `schemas`' codec, and refusals as recorded problems.
 
+mod aggregate;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +13,9 @@ use service_kit::Problem;
 use uuid::Uuid;
 
 use crate::store::Stored;
-use crate::writer::{Domain, Expected, Request, Work};
+use crate::writer::{Domain, Expected, Origin, Request, Work};
+
+pub use aggregate::{Aggregate, Causes};
 
 /// The shop, as one topic's writers see it.
 #[derive(Clone, Debug)]
@@ -35,6 +39,20 @@ pub enum Key {
     Order(Uuid),
     /// The stock of a SKU.
     Stock(Arc<str>),
+}
+
+impl Key {
+    /// The aggregate of a topic with that key in the log; none where no aggregate can have it.
+    pub fn of(topic: Topic, key: &str) -> Option<Self> {
+        match topic {
+            Topic::Orders => {
+                let id = Uuid::try_parse(key).ok()?;
+                // In any other form it is no key of ours, and belongs to another partition.
+                (id.to_string() == key).then_some(Self::Order(id))
+            }
+            Topic::Stock => service_kit::path::is_name(key).then(|| Self::Stock(key.into())),
+        }
+    }
 }
 
 /// What a command created.
@@ -174,13 +192,14 @@ fn rejected(request: &Request<Command>, refusal: &Refusal) -> Event {
 }
 
 impl Stored for Shop {
-    const STORAGE_VERSION: u32 = State::STORAGE_VERSION;
+    /// Ours of keys, answers and [`Aggregate`], above the domain's of states.
+    const STORAGE_VERSION: u32 = (2 << 16) + State::STORAGE_VERSION;
 }
 
 impl Domain for Shop {
     type Command = Command;
     type Event = Event;
-    type State = State;
+    type State = Aggregate;
     type Key = Key;
     type Answer = Answer;
     type Poison = Poison;
@@ -199,8 +218,9 @@ impl Domain for Shop {
         }
     }
 
-    fn decide(&self, state: Option<&State>, request: &Request<Command>) -> Event {
-        attempt(state, request).unwrap_or_else(|refusal| rejected(request, &refusal))
+    fn decide(&self, state: Option<&Aggregate>, request: &Request<Command>) -> Event {
+        attempt(state.map(|aggregate| &aggregate.state), request)
+            .unwrap_or_else(|refusal| rejected(request, &refusal))
     }
 
     fn changes(&self, event: &Event) -> Option<Key> {
@@ -210,17 +230,31 @@ impl Domain for Shop {
         }
     }
 
-    fn evolve(&self, state: Option<State>, event: &Event, event_id: Uuid) -> Result<State, Poison> {
-        domain::evolve(state, event, event_id)
+    fn evolve(
+        &self,
+        state: Option<Aggregate>,
+        event: &Event,
+        origin: Origin<'_>,
+    ) -> Result<Aggregate, Poison> {
+        let (state, mut causes) = state.map_or_else(Default::default, |Aggregate { state, causes }| {
+            (Some(state), causes)
+        });
+        let state = domain::evolve(state, event, origin.event_id)
             .map_err(|error| poison(&error))?
-            .ok_or_else(|| Poison("an event without effect names an aggregate".to_owned()))
+            .ok_or_else(|| Poison("an event without effect names an aggregate".to_owned()))?;
+        causes.merge(origin.causes);
+        Ok(Aggregate { state, causes })
     }
 
-    fn sequence(&self, state: &State) -> u64 {
-        state.sequence()
+    fn bytes(&self, state: &Aggregate) -> usize {
+        state.bytes()
     }
 
-    fn answer(&self, event: &Event, after: Option<&State>) -> Answer {
+    fn sequence(&self, state: &Aggregate) -> u64 {
+        state.state.sequence()
+    }
+
+    fn answer(&self, event: &Event, after: Option<&Aggregate>) -> Answer {
         match event {
             Event::Order(OrderEvent::CommandRejected(rejected))
             | Event::Stock(StockEvent::CommandRejected(rejected)) => Answer::refused(&rejected.problem),
@@ -232,13 +266,13 @@ impl Domain for Shop {
                     Event::Order(OrderEvent::NoteAdded(note)) => Created::Note(note.note_id),
                     _ => Created::Nothing,
                 },
-                sequence: after.map_or(0, State::sequence),
-                status: after.and_then(State::as_order).map(|order| order.status),
+                sequence: after.map_or(0, |after| after.state.sequence()),
+                status: after.and_then(Aggregate::as_order).map(|order| order.status),
             },
         }
     }
 
-    fn replay(&self, state: &State, request: &Request<Command>) -> Option<Answer> {
+    fn replay(&self, state: &Aggregate, request: &Request<Command>) -> Option<Answer> {
         let order = state.as_order()?;
         let repeated = creates(&request.command) && order.placed.event_id == ids::event_id(request.id);
         repeated.then(|| Answer::Applied {
@@ -249,7 +283,7 @@ impl Domain for Shop {
         })
     }
 
-    fn work(&self, state: &State) -> Option<Work> {
+    fn work(&self, state: &Aggregate) -> Option<Work> {
         let order = state.as_order()?;
         if order.steps_left() > 0 {
             return Some(Work::Now);

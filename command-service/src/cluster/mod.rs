@@ -7,11 +7,13 @@
 //! - [`liveness`]: each pings each; gone is who refuses, resets, or leaves three pings in a row unanswered.
 //! - [`membership`], [`rendezvous`], [`view`]: pure; who is alive, who comes first for a slot, and so who decides and who stands by.
 //! - [`shared`]: where the above come together; [`Cluster`] is the handle on it.
-//! - [`peer`]: how instances ask each other; [`router`]: from a command to whoever decides it.
+//! - [`peer`]: how instances ask each other; [`router`]: from a command to whoever decides it; `asking`: from questions to
+//!   whoever can answer them.
 //!
 //! What it does not do: fold, tail or decide (`engine`). The engine tells what it holds ([`Cluster::set_held`]) and is told what it
 //! is to do ([`Cluster::changes`], [`Cluster::on_change`]).
 
+mod asking;
 mod heartbeat;
 mod liveness;
 pub mod member;

@@ -49,6 +49,11 @@ impl<L: LocalSubmitter> Router<L> {
         &self.local
     }
 
+    /// Partitions of each event topic.
+    pub const fn partitions(&self) -> i32 {
+        self.partitions
+    }
+
     /// The members.
     pub const fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -120,6 +125,22 @@ impl<L: LocalSubmitter> Router<L> {
         }
     }
 
+    /// What a failed request to a peer means for whoever asked; none where the peer is gone, which the others get to know.
+    pub(super) fn failed(&self, peer: &Peer, error: &PeerError) -> Option<NotAnswered> {
+        if let PeerError::Gone(reason) = error {
+            tracing::debug!(peer = peer.name(), reason, "cluster.request.gone");
+            metrics::forwarded("gone");
+            self.cluster.report_gone(peer.id());
+            return None;
+        }
+        let timed_out = *error == PeerError::TimedOut;
+        metrics::forwarded(if timed_out { "timed_out" } else { "failed" });
+        if !timed_out {
+            tracing::warn!(peer = peer.name(), %error, "cluster.request.failed");
+        }
+        Some(error.not_answered())
+    }
+
     /// What a peer says; none where it is gone.
     async fn forward(&self, peer: &Peer, body: Bytes, timeout: Duration) -> Option<Decision> {
         match peer.submit_encoded(body, timeout).await {
@@ -133,20 +154,7 @@ impl<L: LocalSubmitter> Router<L> {
                 });
                 Some(decision)
             }
-            Err(PeerError::Gone(reason)) => {
-                tracing::debug!(peer = peer.name(), reason, "cluster.request.gone");
-                metrics::forwarded("gone");
-                self.cluster.report_gone(peer.id());
-                None
-            }
-            Err(error) => {
-                let timed_out = error == PeerError::TimedOut;
-                metrics::forwarded(if timed_out { "timed_out" } else { "failed" });
-                if !timed_out {
-                    tracing::warn!(peer = peer.name(), %error, "cluster.request.failed");
-                }
-                Some(Err(error.not_answered()))
-            }
+            Err(error) => self.failed(peer, &error).map(Err),
         }
     }
 }

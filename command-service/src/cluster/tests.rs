@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use domain::{Command, StockCommand};
+use eventlog::internal::AggregateQuestion;
 use eventlog::{LogConfig, Topic, TopicPartition};
 use schemas::{Timestamp, ids};
 use tokio::runtime::Runtime;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
-use crate::engine::slots::{partition_for, slot_of};
+use crate::engine::slots::{partition_at, partition_for, slot_of};
 use crate::engine::{Answered, Decision, NotAnswered, Standing, Submission};
 use crate::shop::Answer;
 use crate::writer::{Expected, Request};
@@ -106,14 +107,30 @@ impl LocalSubmitter for Engine {
     }
 }
 
-/// Tested beside [`peer`].
+/// Looking up and handing over is tested beside [`peer`].
 impl PeerService for Engine {
     async fn look_up(&self, _: Uuid) -> Result<Option<Standing>, NotAnswered> {
         Err(NotAnswered::Unavailable)
     }
 
-    async fn prove(&self, _: Vec<usize>) -> Result<Bytes, NotAnswered> {
-        Err(NotAnswered::Unavailable)
+    async fn prove(&self, slots: Vec<usize>, _: Duration) -> Result<Vec<(usize, i64)>, NotAnswered> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut does = self.does.subscribe();
+        let does = *does.wait_for(|does| *does != Does::Hangs).await.unwrap();
+        if does == Does::Overloaded {
+            return Err(NotAnswered::Overloaded);
+        }
+        Ok(slots.into_iter().map(|slot| (slot, 7)).collect())
+    }
+
+    async fn read(&self, question: AggregateQuestion, _: Duration) -> Result<Bytes, NotAnswered> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut does = self.does.subscribe();
+        let does = *does.wait_for(|does| *does != Does::Hangs).await.unwrap();
+        if does == Does::Overloaded {
+            return Err(NotAnswered::Overloaded);
+        }
+        Ok(question.key.into())
     }
 
     async fn positions(&self, _: Vec<usize>) -> Result<Bytes, NotAnswered> {
@@ -413,6 +430,76 @@ fn where_the_owner_is_stopped_the_next_one_decides_until_it_wakes_up() {
     eventually("it is back", || agree(&[&a, &b]));
     submit(&a, owned_by(&b, &a)).unwrap();
     assert_eq!(a.asked(), 1);
+}
+
+fn all_partitions() -> Vec<TopicPartition> {
+    (0..SLOTS).map(|slot| partition_at(slot, PARTITIONS)).collect()
+}
+
+#[test]
+fn each_owner_proves_its_partitions_in_one_request() {
+    let (_board, [a, b, c]) = nodes();
+    let all = all_partitions();
+    let proven = a.run(a.router().prove(&all, DEADLINE)).unwrap();
+    assert_eq!(proven, all.iter().map(|partition| (*partition, 7)).collect());
+    assert_eq!((a.asked(), b.asked(), c.asked()), (1, 1, 1));
+    let none = TopicPartition {
+        topic: Topic::Orders,
+        partition: PARTITIONS,
+    };
+    let answer = a.run(a.router().prove(&[none], DEADLINE));
+    assert_eq!(answer, Err(NotAnswered::Unavailable));
+    c.does(Does::Overloaded);
+    let answer = a.run(a.router().prove(&all, DEADLINE));
+    assert_eq!(
+        answer,
+        Err(NotAnswered::Overloaded),
+        "an owner that is there is right"
+    );
+}
+
+#[test]
+fn an_aggregate_is_read_by_its_owner_and_where_that_is_killed_by_the_next() {
+    let (_board, [a, mut b]) = nodes();
+    let Command::Stock(StockCommand::Receive { sku, .. }) = owned_by(&b, &a).command else {
+        panic!("stock is received");
+    };
+    let question = AggregateQuestion {
+        topic: Topic::Stock,
+        key: sku.clone(),
+        at_least: 1,
+    };
+    let read = a.run(a.router().read(&question, DEADLINE)).unwrap();
+    assert_eq!((read, a.asked(), b.asked()), (Bytes::from(sku.clone()), 0, 1));
+    b.does(Does::Overloaded);
+    let busy = a.run(a.router().read(&question, DEADLINE));
+    assert_eq!(busy, Err(NotAnswered::Overloaded));
+    b.does(Does::Hangs);
+    let (router, runtime) = (a.router(), a.runtime.as_ref().unwrap().handle().clone());
+    let waiting = std::thread::spawn(move || runtime.block_on(router.read(&question, DEADLINE)));
+    eventually("it is asked", || b.asked() == 3);
+    b.kill();
+    assert_eq!(waiting.join().unwrap().unwrap(), sku);
+    assert_eq!(a.asked(), 1);
+}
+
+#[test]
+fn where_an_owner_is_killed_the_next_ones_prove() {
+    let (_board, [a, mut b, c]) = nodes();
+    b.does(Does::Hangs);
+    let (router, runtime) = (a.router(), a.runtime.as_ref().unwrap().handle().clone());
+    let waiting = std::thread::spawn(move || runtime.block_on(router.prove(&all_partitions(), DEADLINE)));
+    eventually("all are asked", || {
+        [&a, &b, &c].iter().all(|node| node.asked() == 1)
+    });
+    b.kill();
+    let proven = waiting.join().unwrap().unwrap();
+    assert_eq!(proven.iter().count(), SLOTS);
+    assert_eq!(
+        (a.asked(), c.asked()),
+        (2, 2),
+        "each proves a part of what was b's"
+    );
 }
 
 #[test]

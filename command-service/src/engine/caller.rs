@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::messages::{Decision, NotAnswered};
 use super::process_manager::Half;
+use super::questions::Place;
 
 pub(super) enum Caller {
     /// A client, for its command's answer.
@@ -13,6 +14,6 @@ pub(super) enum Caller {
     Step(Uuid, Half),
     /// The command of that id, which was accepted and lies at that offset among the accepted ones.
     Accepted(Uuid, i64),
-    /// Somebody who wants to know how far the history goes.
-    Proof(oneshot::Sender<Result<i64, NotAnswered>>),
+    /// Somebody who wants to know how far the history goes, and the place that this takes.
+    Proof(oneshot::Sender<Result<i64, NotAnswered>>, Place),
 }

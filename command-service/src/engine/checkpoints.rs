@@ -29,6 +29,9 @@ pub type SharedStore = Arc<Store<Shop>>;
 /// Commits that a crash leaves are at least so far apart while much is written: each costs the disk a wait.
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
 
+/// Checkpoints that only large aggregates make necessary are at least so far apart.
+const LARGE_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the last checkpoints may take when the service ends.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,10 +42,11 @@ pub struct CheckpointConfig {
     pub data_dir: PathBuf,
     /// At least so often, where anything happened.
     pub every: Duration,
-    /// Also once so many aggregates and commands of a partition changed. Taking them costs the writers some 100 ns for each;
+    /// Also once so many aggregates and commands of a partition changed, or so many KiB of them, where the last one is a second
+    /// ago: a large aggregate is written as a whole with each. Taking them costs the writers some 100 ns for each;
     /// writing them costs the less the more come at once, since their keys lie all over the file.
     pub changes: usize,
-    /// Aggregates in memory, over all partitions, about. Others are read from the embedded store when somebody wants them.
+    /// Aggregates in memory, over all partitions, about; a large one counts for each of its KiB. Others are read from the embedded store when somebody wants them.
     pub hot_aggregates: usize,
     /// Remembered commands in memory, over all partitions, about.
     pub hot_commands: usize,
@@ -172,7 +176,9 @@ impl Checkpoints {
         if unstored == 0 && !state.saving {
             state.current_at = now;
         }
-        if unstored >= changes || now.duration_since(state.taken_at) >= config.every {
+        let since = now.duration_since(state.taken_at);
+        let many = core.fold().unstored_count() >= changes || (unstored >= changes && since >= LARGE_EVERY);
+        if many || since >= config.every {
             self.take(slot, core);
         }
     }

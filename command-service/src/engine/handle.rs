@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use domain::Command;
 use eventlog::{LogReader, PlainReader, Positions, TopicPartition};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
 
 use super::EngineConfig;
 use super::admission::{Admission, Seat};
 use super::checkpoints::SharedStore;
 use super::messages::{Decision, ErrandStep, Input, NotAnswered, Role, Standing, Submission};
+use super::questions::Questions;
+use super::readers::{FoundAt, Reader};
 use super::slots::{partition_for, slot_count, slot_of};
 use crate::metrics;
-use crate::writer::Request;
+use crate::shop::{Aggregate, Key, Shop};
+use crate::writer::{Cold, Found, Request};
 
 /// How long a look-up may take.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,11 +27,18 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the log may take to say where it ends.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Snapshots that are read for others at once.
+const COLD_READS_MAX: usize = 64;
+
 /// What the writers' thread and the way in share.
 pub(super) struct Shared {
     pub partitions: i32,
     /// Who is let in.
     pub admission: Arc<Admission>,
+    /// Who may ask.
+    pub questions: Questions,
+    /// Reads of snapshots that may be under way.
+    pub cold_reads: Arc<Semaphore>,
     /// Commands that wait or are in flight, of clients and of the process manager.
     pub backlog: AtomicUsize,
     /// Whether each writer has folded the log up to its end once, in the order of slots.
@@ -96,6 +106,8 @@ impl Shared {
             ready: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             folded: (0..slots).map(|_| AtomicI64::new(0)).collect(),
             stores: OnceLock::new(),
+            questions: Questions::default(),
+            cold_reads: Arc::new(Semaphore::new(COLD_READS_MAX)),
             backlog: AtomicUsize::new(0),
             current: (0..slots).map(|_| AtomicBool::new(false)).collect(),
             sources: (0..config.partitions).map(|_| AtomicI64::new(-1)).collect(),
@@ -104,6 +116,17 @@ impl Shared {
             commands,
         }
     }
+}
+
+/// What a writer has folded of an aggregate.
+#[derive(Debug)]
+pub struct Reading {
+    /// None where there is none.
+    pub aggregate: Option<Aggregate>,
+    /// How far that is: the partition's first offset that is not folded.
+    pub next_offset: i64,
+    /// Bounds how many are read from the disk at once, and held.
+    _cold: Option<OwnedSemaphorePermit>,
 }
 
 /// Sends commands to the writers. Cheap to clone.
@@ -219,10 +242,64 @@ impl Handle {
             .await
     }
 
-    /// The position that a partition's history has, proven by an append.
-    pub async fn prove(&self, partition: TopicPartition, timeout: Duration) -> Result<i64, NotAnswered> {
-        let slot = slot_of(partition, self.shared.partitions);
-        self.ask(timeout, |reply| Input::Prove { slot, reply }).await?
+    /// How far the history of a slot goes, proven by an append that is sent after this was called: its next offset.
+    pub async fn prove(&self, slot: usize, timeout: Duration) -> Result<i64, NotAnswered> {
+        let place = self.shared.questions.enter().ok_or(NotAnswered::Overloaded)?;
+        self.ask(timeout, |reply| Input::Prove { slot, reply, place })
+            .await?
+    }
+
+    /// Reads an aggregate as the writer of its slot has folded it, once that is folded up to `at_least`. What records in flight will
+    /// make of it is not in it.
+    pub async fn read(
+        &self,
+        slot: usize,
+        key: Key,
+        at_least: i64,
+        timeout: Duration,
+    ) -> Result<Reading, NotAnswered> {
+        let place = self.shared.questions.enter().ok_or(NotAnswered::Overloaded)?;
+        let wanted = key.clone();
+        let asked = self.ask(timeout, |reply| {
+            let reader = Reader {
+                key: wanted,
+                at_least,
+                reply,
+                _place: place,
+            };
+            Input::Look { slot, reader }
+        });
+        let FoundAt { found, next_offset } = asked.await??;
+        let (aggregate, cold) = match found {
+            Found::Hot(aggregate) => (Some(aggregate), None),
+            Found::Nowhere => (None, None),
+            Found::Cold(cold) => {
+                let permit = Arc::clone(&self.shared.cold_reads).acquire_owned().await;
+                // Nobody closes it.
+                let permit = permit.map_err(|_| NotAnswered::Unavailable)?;
+                (self.read_cold(slot, key, cold).await?, Some(permit))
+            }
+        };
+        Ok(Reading {
+            aggregate,
+            next_offset,
+            _cold: cold,
+        })
+    }
+
+    /// Reads a snapshot, which never changes, where nobody else has to wait for the disk.
+    async fn read_cold(
+        &self,
+        slot: usize,
+        key: Key,
+        cold: Arc<dyn Cold<Shop>>,
+    ) -> Result<Option<Aggregate>, NotAnswered> {
+        let read = tokio::task::spawn_blocking(move || cold.state(&key)).await;
+        read.map_err(|_| NotAnswered::Unavailable)?.map_err(|error| {
+            // The thread runs as long as there is a handle.
+            let _ = self.inputs.send(Input::Unreadable { slot, error });
+            NotAnswered::Unavailable
+        })
     }
 
     /// Tells what came of an [`super::Errand`].

@@ -10,8 +10,10 @@ use uuid::Uuid;
 
 use super::checkpoints::Saved;
 use super::process_manager::Half;
+use super::questions::Place;
+use super::readers::Reader;
 use crate::shop::Answer;
-use crate::writer::{Request, Upto};
+use crate::writer::{ColdError, Request, Upto};
 
 /// What reaches the thread.
 pub(super) enum Input {
@@ -30,7 +32,12 @@ pub(super) enum Input {
     Prove {
         slot: usize,
         reply: oneshot::Sender<Result<i64, NotAnswered>>,
+        place: Place,
     },
+    /// Somebody wants to read an aggregate.
+    Look { slot: usize, reader: Reader },
+    /// A partition's snapshot cannot be read, as somebody found who read an aggregate.
+    Unreadable { slot: usize, error: ColdError },
     /// What came of a step of the process manager that another instance was asked for.
     Stepped { step: ErrandStep, decision: Decision },
     /// Accepted commands, as they lie in their topic.

@@ -12,6 +12,8 @@ mod checkpoints;
 mod handle;
 mod messages;
 mod process_manager;
+pub(crate) mod questions;
+mod readers;
 mod reading;
 mod slot;
 pub(crate) mod slots;
@@ -26,7 +28,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 pub use admission::AdmissionLimits;
 pub use checkpoints::{CheckpointConfig, SharedStore};
-pub use handle::Handle;
+pub use handle::{Handle, Reading};
 pub use messages::{Answered, Decision, Errand, ErrandStep, NotAnswered, Role, Standing, Submission};
 pub use slots::slot_count;
 

@@ -6,6 +6,7 @@ use eventlog::{Checkpoint, Fault, TopicPartition};
 
 use super::caller::Caller;
 use super::messages::Role;
+use super::readers::{Reader, Readers};
 use crate::metrics;
 use crate::shop::Shop;
 use crate::writer::{Core, Fold, Limits, Sources};
@@ -27,6 +28,8 @@ pub(super) struct Slot {
     pub following: bool,
     /// Which accepted command is to be carried out next.
     pub sources: Sources,
+    /// Who waits for the fold.
+    readers: Readers,
     /// Since when nobody waits for anything.
     quiet_since: Instant,
     /// Void records since the last log line, and when that was.
@@ -43,6 +46,7 @@ impl Slot {
             generation: 0,
             following: false,
             sources: Sources::default(),
+            readers: Readers::default(),
             quiet_since: Instant::now(),
             voids: 0,
             voids_logged: None,
@@ -69,6 +73,36 @@ impl Slot {
             self.quiet_since = Instant::now();
         }
         self.quiet_since.elapsed() >= QUIET
+    }
+
+    /// Somebody wants to read an aggregate: told at once where enough is folded.
+    pub fn look(&mut self, reader: Reader) {
+        let is_first = self.readers.is_empty();
+        let is_ahead = reader.at_least > self.core.fold().next_offset();
+        self.readers.push(reader);
+        // Somebody else may have written, which a leader that is quiet does not notice; the others wait for the same look.
+        if is_ahead && is_first {
+            self.core.look();
+        }
+    }
+
+    /// Tells readers for whom enough is folded; turns them away where nothing more will be.
+    pub fn tell_readers(&mut self) {
+        if self.readers.is_empty() {
+            return;
+        }
+        // What could not be folded is counted as folded there.
+        if !self.core.is_stopped() {
+            self.readers.tell(self.core.fold());
+        }
+        if self.core.is_stopped() || self.core.is_resting() {
+            self.readers.turn_away();
+        }
+    }
+
+    /// Forgets readers who gave up.
+    pub fn forget_readers(&mut self) {
+        self.readers.forget_gone();
     }
 
     /// Counts a void record, and says so now and then.

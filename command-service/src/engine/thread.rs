@@ -43,6 +43,9 @@ const INPUTS_AT_ONCE: usize = 256;
 /// How often time passes for the state machines.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How long it rests where somebody waits for a barrier that is not due yet.
+const HURRY: Duration = Duration::from_millis(1);
+
 /// How often steps that found no writer are tried again.
 const RETRY_STEPS: Duration = Duration::from_millis(500);
 
@@ -70,6 +73,8 @@ pub(super) struct Writers {
     appended: u64,
     /// Whether other accepted commands are to be read than before.
     sources_changed: bool,
+    /// Slots where somebody waits for a barrier that is not due yet.
+    proving: Vec<usize>,
     /// The partition that was looked at last.
     looked: usize,
     stopping: bool,
@@ -121,6 +126,7 @@ impl Writers {
             steps_retried: now,
             appended: 0,
             sources_changed: false,
+            proving: Vec::new(),
             looked: 0,
             stopping: false,
         })
@@ -155,7 +161,8 @@ impl Writers {
     fn work(&mut self, inbox: &Receiver<Input>) {
         let mut ticked = Instant::now();
         loop {
-            match inbox.recv_timeout(TICK) {
+            let patience = if self.proving.is_empty() { TICK } else { HURRY };
+            match inbox.recv_timeout(patience) {
                 Ok(input) => self.take(input),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -164,6 +171,7 @@ impl Writers {
                 self.take(input);
             }
             self.submit_steps();
+            self.hurry();
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.tick();
@@ -191,9 +199,13 @@ impl Writers {
                 // Whoever asked may be gone.
                 let _ = reply.send(self.look_up(id));
             }
-            Input::Prove { slot, reply } => {
-                let at = self.clock.now();
-                self.slots[slot].core.prove(at, Caller::Proof(reply));
+            Input::Prove { slot, reply, place } => self.prove(slot, Caller::Proof(reply, place)),
+            Input::Look { slot, reader } => {
+                self.slots[slot].look(reader);
+                self.carry_out(slot);
+            }
+            Input::Unreadable { slot, error } => {
+                self.slots[slot].core.lose(&error);
                 self.carry_out(slot);
             }
             Input::Stepped { step, decision } => self.stepped(step, decision),
@@ -209,6 +221,33 @@ impl Writers {
             Input::Saved(saved) => self.saved(saved),
             Input::Stop => self.stopping = true,
         }
+    }
+
+    fn prove(&mut self, slot: usize, caller: Caller) {
+        let (at, now_ms) = (self.clock.now(), self.now_ms());
+        let core = &mut self.slots[slot].core;
+        core.hurry(now_ms);
+        core.prove(at, caller);
+        if core.hurry(now_ms) && !self.proving.contains(&slot) {
+            self.proving.push(slot);
+        }
+        self.carry_out(slot);
+    }
+
+    /// Sends barriers that are due before the next tick.
+    fn hurry(&mut self) {
+        let now_ms = self.now_ms();
+        for slot in std::mem::take(&mut self.proving) {
+            if self.slots[slot].core.hurry(now_ms) {
+                self.proving.push(slot);
+            }
+            self.carry_out(slot);
+        }
+    }
+
+    /// Milliseconds since the thread's start.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Folds what was read, unless its writer is to wait for its checkpoint.
@@ -352,7 +391,7 @@ impl Writers {
     }
 
     fn tick(&mut self) {
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.now_ms();
         for slot in 0..self.slots.len() {
             self.slots[slot].core.tick(now_ms);
             self.carry_out(slot);
@@ -369,6 +408,7 @@ impl Writers {
         if self.steps_retried.elapsed() >= RETRY_STEPS {
             self.steps_retried = Instant::now();
             self.steps.extend(self.manager.take_stalled());
+            self.slots.iter_mut().for_each(Slot::forget_readers);
             // What this instance accepted for another one, that one sees to.
             for (number, slot) in self.slots.iter().enumerate() {
                 if !slot.is_owned() {

@@ -4,9 +4,11 @@
 //! - [`command`]: what all of them share: headers to a command's frame, the frame to a writer; [`answer`]: what it says, as
 //!   a response.
 //! - [`outcomes`]: what became of a command.
+//! - [`internal`]: what other services ask, outside the API.
 
 mod answer;
 mod command;
+pub mod internal;
 mod openapi;
 mod orders;
 mod outcomes;
@@ -36,7 +38,7 @@ pub struct Api {
 }
 
 /// The paths of the command service.
-pub fn routes(api: Api) -> Router {
+pub fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/orders", post(orders::place))
         .route("/v1/orders/{id}/payments", post(orders::pay))
@@ -46,7 +48,7 @@ pub fn routes(api: Api) -> Router {
         .route("/v1/stock/{sku}/receipts", post(stock::receive))
         .route("/v1/stock/{sku}/adjustments", post(stock::adjust))
         .route("/v1/commands/{command_id}", get(outcomes::outcome))
-        .with_state(Arc::new(api))
+        .with_state(api)
 }
 
 /// The domain's refusals, for the pages behind their types.

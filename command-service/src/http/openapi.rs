@@ -1,7 +1,7 @@
 //! The OpenAPI document: made from the handlers, and from what they share.
 
 use serde::Serialize;
-use service_kit::openapi::ProblemBody;
+use service_kit::openapi::{FieldErrorBody, ProblemBody};
 use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
 use uuid::Uuid;
 
@@ -27,7 +27,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
         stock::receive,
         stock::adjust,
         outcomes::outcome
-    )
+    ),
+    components(schemas(ProblemBody, FieldErrorBody))
 )]
 struct Document;
 
@@ -69,8 +70,14 @@ pub(super) enum Unknown {
     /// No such command.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(#[to_schema] ProblemBody),
+    /// The Accept header excludes JSON.
+    #[response(status = 406, content_type = "application/problem+json")]
+    NotAcceptable(#[to_schema] ProblemBody),
+    /// The caller has sent as many requests as it may.
+    #[response(status = 429, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds.")))]
+    TooMany(#[to_schema] ProblemBody),
     /// Ask again after Retry-After.
-    #[response(status = 503, content_type = "application/problem+json")]
+    #[response(status = 503, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds.")))]
     Unavailable(#[to_schema] ProblemBody),
 }
 
@@ -97,14 +104,23 @@ pub(super) struct CommandHeaders {
     )]
     idempotency_key: String,
     /// The sequence that the aggregate must have, in quotes.
-    #[param(rename = "If-Match")]
-    if_match: Option<String>,
+    #[param(
+        required = false,
+        rename = "If-Match",
+        pattern = r#"^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$"#,
+        example = "\"3\""
+    )]
+    if_match: String,
     /// `respond-async`: answered 202 once the command is durable; `Location` tells where its outcome will be.
-    #[param(rename = "Prefer")]
-    prefer: Option<String>,
-    /// What the caller has seen: recorded as the causes of the event.
-    #[param(rename = "Consistency-Token")]
-    consistency_token: Option<String>,
+    #[param(required = false, rename = "Prefer")]
+    prefer: String,
+    /// What the caller has seen (tokens of earlier answers, with commas between them): recorded as the causes of the event.
+    #[param(
+        required = false,
+        rename = "Consistency-Token",
+        pattern = "^[A-Za-z0-9_-]{32,}( *, *[A-Za-z0-9_-]{32,})*$"
+    )]
+    consistency_token: String,
 }
 
 /// The answer to a command on an order.
@@ -147,7 +163,12 @@ pub(super) struct StockAnswer {
 #[allow(dead_code)]
 pub(super) enum Refusals {
     /// The command is durable and waits for its turn; only with `Prefer: respond-async`.
-    #[response(status = 202)]
+    #[response(status = 202, headers(
+        ("Location" = String, description = "Where its outcome will be, on this service."),
+        ("Consistency-Token" = String),
+        ("Preference-Applied" = String),
+        ("Trace-Id" = String)
+    ))]
     Accepted(#[to_schema] Accepted),
     /// Not JSON, or a malformed path, header or token.
     #[response(status = 400, content_type = "application/problem+json")]
@@ -173,7 +194,10 @@ pub(super) enum Refusals {
     /// JSON that is not the request's schema, or a key used with another body.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(#[to_schema] ProblemBody),
+    /// The caller has sent as many requests as it may.
+    #[response(status = 429, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds.")))]
+    TooMany(#[to_schema] ProblemBody),
     /// Send the same request again after Retry-After.
-    #[response(status = 503, content_type = "application/problem+json")]
+    #[response(status = 503, content_type = "application/problem+json", headers(("Retry-After" = u32, description = "Seconds.")))]
     Unavailable(#[to_schema] ProblemBody),
 }

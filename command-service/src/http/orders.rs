@@ -150,7 +150,11 @@ impl PlaceOrder {
 /// Places an order. It is `pending` until each line's stock is reserved.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders", request_body = PlaceOrder,
     params(super::openapi::CommandHeaders),
-    responses((status = 201, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
+    responses((status = 201, body = super::openapi::OrderAnswer, headers(
+        ("ETag" = String, description = "The sequence, in quotes."),
+        ("Location" = String, description = "The order, on the query service."),
+        ("Consistency-Token" = String, description = "Send it with reads that must show this."),
+        ("Trace-Id" = String))), super::openapi::Refusals))]
 pub(super) async fn place(
     State(api): State<Arc<Api>>,
     StrictJson { parts, value, raw }: StrictJson<PlaceOrder>,
@@ -179,7 +183,10 @@ pub(super) async fn place(
 /// Pays a confirmed order in full.
 #[utoipa::path(post, path = "/v1/orders/{id}/payments", tag = "orders", request_body = PayOrder,
     params(super::openapi::OrderPath, super::openapi::CommandHeaders),
-    responses((status = 200, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
+    responses((status = 200, body = super::openapi::OrderAnswer, headers(
+        ("ETag" = String, description = "The sequence, in quotes."),
+        ("Consistency-Token" = String, description = "Send it with reads that must show this."),
+        ("Trace-Id" = String))), super::openapi::Refusals))]
 pub(super) async fn pay(
     State(api): State<Arc<Api>>,
     Params(id): Params<String>,
@@ -206,7 +213,10 @@ pub(super) async fn pay(
 /// Ships a paid order.
 #[utoipa::path(post, path = "/v1/orders/{id}/shipments", tag = "orders", request_body = ShipOrder,
     params(super::openapi::OrderPath, super::openapi::CommandHeaders),
-    responses((status = 200, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
+    responses((status = 200, body = super::openapi::OrderAnswer, headers(
+        ("ETag" = String, description = "The sequence, in quotes."),
+        ("Consistency-Token" = String, description = "Send it with reads that must show this."),
+        ("Trace-Id" = String))), super::openapi::Refusals))]
 pub(super) async fn ship(
     State(api): State<Arc<Api>>,
     Params(id): Params<String>,
@@ -229,7 +239,10 @@ pub(super) async fn ship(
 /// Cancels an order that is not shipped.
 #[utoipa::path(post, path = "/v1/orders/{id}/cancellations", tag = "orders", request_body = CancelOrder,
     params(super::openapi::OrderPath, super::openapi::CommandHeaders),
-    responses((status = 200, body = super::openapi::OrderAnswer), super::openapi::Refusals))]
+    responses((status = 200, body = super::openapi::OrderAnswer, headers(
+        ("ETag" = String, description = "The sequence, in quotes."),
+        ("Consistency-Token" = String, description = "Send it with reads that must show this."),
+        ("Trace-Id" = String))), super::openapi::Refusals))]
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
     Params(id): Params<String>,
@@ -250,7 +263,11 @@ pub(super) async fn cancel(
 /// Puts a note on an order.
 #[utoipa::path(post, path = "/v1/orders/{id}/notes", tag = "orders", request_body = AddNote,
     params(super::openapi::OrderPath, super::openapi::CommandHeaders),
-    responses((status = 201, body = super::openapi::NoteAnswer), super::openapi::Refusals))]
+    responses((status = 201, body = super::openapi::NoteAnswer, headers(
+        ("ETag" = String, description = "The sequence, in quotes."),
+        ("Location" = String, description = "The order, on the query service."),
+        ("Consistency-Token" = String, description = "Send it with reads that must show this."),
+        ("Trace-Id" = String))), super::openapi::Refusals))]
 pub(super) async fn add_note(
     State(api): State<Arc<Api>>,
     Params(id): Params<String>,

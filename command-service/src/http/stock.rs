@@ -10,6 +10,7 @@ use service_kit::Problem;
 use service_kit::json::{StrictJson, Violations};
 use service_kit::path::{self, Params};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
 
 use super::Api;
 use super::command::Frame;
@@ -25,12 +26,26 @@ pub(super) struct ReceiveStock {
     quantity: i64,
 }
 
+/// A number that is not 0: JSON Schema says so by two ranges.
+fn signed() -> Schema {
+    let range = |from: i64, to: i64| {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(from))
+            .maximum(Some(to))
+    };
+    AnyOfBuilder::new()
+        .item(range(-QUANTITY_MAX, -1))
+        .item(range(1, QUANTITY_MAX))
+        .into()
+}
+
 /// A correction of what is on hand.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdjustStock {
     /// Signed; not 0.
-    #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000)]
+    #[schema(schema_with = signed)]
     quantity: i64,
     #[schema(min_length = 1, max_length = 4000)]
     reason: String,
@@ -39,7 +54,10 @@ pub(super) struct AdjustStock {
 /// Receives stock; the first receipt of a SKU creates it.
 #[utoipa::path(post, path = "/v1/stock/{sku}/receipts", tag = "stock", request_body = ReceiveStock,
     params(super::openapi::StockPath, super::openapi::CommandHeaders),
-    responses((status = 200, body = super::openapi::StockAnswer), super::openapi::Refusals))]
+    responses((status = 200, body = super::openapi::StockAnswer, headers(
+        ("ETag" = String, description = "The sequence, in quotes."),
+        ("Consistency-Token" = String, description = "Send it with reads that must show this."),
+        ("Trace-Id" = String))), super::openapi::Refusals))]
 pub(super) async fn receive(
     State(api): State<Arc<Api>>,
     Params(sku): Params<String>,
@@ -61,7 +79,10 @@ pub(super) async fn receive(
 /// Corrects what is on hand; refused where it would make what is available negative.
 #[utoipa::path(post, path = "/v1/stock/{sku}/adjustments", tag = "stock", request_body = AdjustStock,
     params(super::openapi::StockPath, super::openapi::CommandHeaders),
-    responses((status = 200, body = super::openapi::StockAnswer), super::openapi::Refusals))]
+    responses((status = 200, body = super::openapi::StockAnswer, headers(
+        ("ETag" = String, description = "The sequence, in quotes."),
+        ("Consistency-Token" = String, description = "Send it with reads that must show this."),
+        ("Trace-Id" = String))), super::openapi::Refusals))]
 pub(super) async fn adjust(
     State(api): State<Arc<Api>>,
     Params(sku): Params<String>,

@@ -182,6 +182,11 @@ impl<D: Domain, C> Core<D, C> {
         matches!(self.phase, Phase::Stopped)
     }
 
+    /// Whether it knows what it knows and will learn nothing more by itself.
+    pub const fn is_resting(&self) -> bool {
+        matches!(self.phase, Phase::Resting)
+    }
+
     /// Whether it folds what somebody else writes.
     pub fn is_following(&self) -> bool {
         matches!(self.phase, Phase::Reading(Upto::Ever))
@@ -193,7 +198,7 @@ impl<D: Domain, C> Core<D, C> {
             return true;
         }
         let key = self.domain.target(&request.command);
-        let warm = self.fold.warm(&key);
+        let warm = self.fold.warm(&self.domain, &key);
         if let Err(error) = warm {
             self.lose(&error);
             return false;
@@ -293,6 +298,17 @@ impl<D: Domain, C> Core<D, C> {
         self.decide_waiting();
     }
 
+    /// Time passed, in milliseconds since the fixed point of [`Core::tick`], which looks at everything and comes less often: sends
+    /// a barrier if one is due. Whether somebody still waits for one.
+    pub fn hurry(&mut self, now_ms: u64) -> bool {
+        self.now_ms = self.now_ms.max(now_ms);
+        if self.unproven.is_empty() {
+            return false;
+        }
+        self.decide_waiting();
+        matches!(self.phase, Phase::Writing) && !self.unproven.is_empty()
+    }
+
     /// A delivery report came in.
     pub fn report(&mut self, ticket: usize, outcome: Outcome) {
         self.flights.report(ticket, outcome);
@@ -348,7 +364,7 @@ impl<D: Domain, C> Core<D, C> {
                     fingerprint: envelope.fingerprint,
                     source: envelope.source.filter(|_| !Bug::ForgetCarriedOut.is_in()),
                 };
-                match self.fold.apply(&self.domain, &effective) {
+                match self.fold.apply(&self.domain, &effective, &envelope.causes) {
                     // Where all will be told, there is nothing to note; a follower might note for ever.
                     Ok(_) if self.untold || matches!(upto, Upto::Ever) => {}
                     Ok(changed) => self.note_changed(changed),

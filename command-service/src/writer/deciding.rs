@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use eventlog::bugs::Bug;
-use eventlog::{Link, NewRecord};
+use eventlog::{Link, NewRecord, Positions};
 use schemas::ids;
 use uuid::Uuid;
 
 use super::core::{Core, Phase};
-use super::domain::{Domain, Left, Request};
+use super::domain::{Domain, Left, Origin, Request};
 use super::flight::Sent;
 use super::output::Output;
 use super::remembered::Kept;
@@ -57,7 +57,7 @@ impl<D: Domain, C> Core<D, C> {
     /// Decides a command on the state that the ones before it will have left, and sends its record.
     fn decide(&mut self, request: Request<D::Command>) {
         let key = self.domain.target(&request.command);
-        if let Err(error) = self.fold.warm(&key) {
+        if let Err(error) = self.fold.warm(&self.domain, &key) {
             self.waiting.push_front(request);
             return self.lose(&error);
         }
@@ -149,7 +149,7 @@ impl<D: Domain, C> Core<D, C> {
             self.waiting.extend(request);
             return;
         }
-        let leaves = match self.leaves(&event, record.event_id) {
+        let leaves = match self.leaves(&event, &record) {
             Ok(leaves) => leaves,
             Err(poison) => {
                 self.waiting.extend(request);
@@ -185,12 +185,19 @@ impl<D: Domain, C> Core<D, C> {
     }
 
     /// What an event will make of its aggregate, if it changes one.
-    fn leaves(&self, event: &D::Event, event_id: Uuid) -> Result<Option<Left<D>>, D::Poison> {
+    fn leaves(&self, event: &D::Event, record: &NewRecord) -> Result<Option<Left<D>>, D::Poison> {
         let Some(key) = self.domain.changes(event) else {
             return Ok(None);
         };
         let state = self.state_ahead(&key).cloned();
-        let state = self.domain.evolve(state, event, event_id)?;
+        // As whoever reads the record will take them.
+        let causes =
+            Positions::decode(&record.causes).map_or_else(|_| Positions::new(), |(_, causes)| causes);
+        let origin = Origin {
+            event_id: record.event_id,
+            causes: &causes,
+        };
+        let state = self.domain.evolve(state, event, origin)?;
         Ok(Some((key, state)))
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use eventlog::Positions;
 use schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -37,8 +38,10 @@ pub trait Domain {
         &self,
         state: Option<Self::State>,
         event: &Self::Event,
-        event_id: Uuid,
+        origin: Origin<'_>,
     ) -> Result<Self::State, Self::Poison>;
+    /// Bytes of memory that a state takes, about. Asked with every change, so it must not depend on what the state holds.
+    fn bytes(&self, state: &Self::State) -> usize;
     /// How many events an aggregate has.
     fn sequence(&self, state: &Self::State) -> u64;
     /// The answer that an event gives, with the state right after it.
@@ -59,6 +62,15 @@ pub trait Domain {
     fn encode(&self, event: &Self::Event) -> Result<Vec<u8>, Self::Poison>;
     /// The event of a framed value.
     fn decode(&self, value: &[u8]) -> Result<Self::Event, Self::Poison>;
+}
+
+/// What the record of an event says beside it, as far as a fold may use it.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The event's id.
+    pub event_id: Uuid,
+    /// What it depends on.
+    pub causes: &'a Positions,
 }
 
 /// When the process manager has something to do for an aggregate.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use eventlog::bugs::Bug;
-use eventlog::{Chain, Checkpoint, Link};
+use eventlog::{Chain, Checkpoint, Link, Positions};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use super::cold::{Changed, Cold, ColdError, Delta, Old, Restored};
-use super::domain::{Domain, Left, Work};
-use super::hot::Hot;
+use super::domain::{Domain, Left, Origin, Work};
+use super::hot::{Hot, units};
 use super::remembered::{Kept, Remembered};
 
 /// Aggregates that one eviction looks at: the writers' thread has other things to do.
@@ -33,6 +33,16 @@ pub struct Fold<D: Domain> {
     stored_offset: i64,
     /// The delta that is being stored, and its last effective record.
     storing: Option<(u64, i64)>,
+}
+
+/// Where an aggregate is, as of what is folded.
+pub enum Found<D: Domain> {
+    /// In memory.
+    Hot(D::State),
+    /// In this snapshot, if anywhere: it has not changed since.
+    Cold(Arc<dyn Cold<D>>),
+    /// Nowhere.
+    Nowhere,
 }
 
 /// An effective record, as far as a fold uses it.
@@ -132,15 +142,25 @@ impl<D: Domain> Fold<D> {
     }
 
     /// Takes an aggregate into memory, if there is one. It stays until [`Fold::evict`].
-    pub(super) fn warm(&mut self, key: &D::Key) -> Result<(), ColdError> {
+    pub(super) fn warm(&mut self, domain: &D, key: &D::Key) -> Result<(), ColdError> {
         if self.states.touch(key) {
             return Ok(());
         }
         let Some(cold) = &self.cold else { return Ok(()) };
         if let Some(state) = cold.state(key)? {
-            self.states.load(key.clone(), state);
+            let units = units(domain.bytes(&state));
+            self.states.load(key.clone(), state, units);
         }
         Ok(())
+    }
+
+    /// Finds an aggregate for a reader, who looks into the snapshot itself: nothing is read here, and nothing taken into memory.
+    pub fn find(&self, key: &D::Key) -> Found<D> {
+        match (self.states.get(key), &self.cold) {
+            (Some(state), _) => Found::Hot(state.clone()),
+            (None, Some(cold)) => Found::Cold(Arc::clone(cold)),
+            (None, None) => Found::Nowhere,
+        }
     }
 
     /// What is kept of an answered command.
@@ -155,8 +175,13 @@ impl<D: Domain> Fold<D> {
             .map(|old| old.kept))
     }
 
-    /// Aggregates and commands that are not in a snapshot and not on their way there.
+    /// Commands and units of aggregates (a KiB each) that are not in a snapshot and not on their way there.
     pub fn unstored(&self) -> usize {
+        self.states.changed_units() + self.remembered.unstored()
+    }
+
+    /// How many aggregates and commands these are.
+    pub fn unstored_count(&self) -> usize {
         self.states.changed() + self.remembered.unstored()
     }
 
@@ -203,7 +228,8 @@ impl<D: Domain> Fold<D> {
         }
     }
 
-    /// Lets go of what the snapshot has and nobody looked at lately, as far as there is more than that in memory.
+    /// Lets go of what the snapshot has and nobody looked at lately, as far as there is more than that in memory: of aggregates so
+    /// many units.
     pub(super) fn evict(&mut self, states_max: usize, commands_max: usize) -> usize {
         if self.cold.is_none() {
             return 0;
@@ -228,10 +254,15 @@ impl<D: Domain> Fold<D> {
         &mut self,
         domain: &D,
         record: &Effective<'_, D::Event>,
+        causes: &Positions,
     ) -> Result<Option<D::Key>, D::Poison> {
         let leaves = match domain.changes(record.event) {
             Some(key) => {
-                let state = domain.evolve(self.states.take(&key), record.event, record.event_id)?;
+                let origin = Origin {
+                    event_id: record.event_id,
+                    causes,
+                };
+                let state = domain.evolve(self.states.take(&key), record.event, origin)?;
                 Some((key, state))
             }
             None => None,
@@ -263,7 +294,8 @@ impl<D: Domain> Fold<D> {
                 Some(work) => self.open.insert(key.clone(), work),
                 None => self.open.remove(&key),
             };
-            self.states.put(key.clone(), state);
+            let units = units(domain.bytes(&state));
+            self.states.put(key.clone(), state, units);
             key
         })
     }

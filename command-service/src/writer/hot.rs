@@ -1,4 +1,6 @@
 //! The aggregates that are in memory, and which of them may leave it.
+//!
+//! What they take is counted in units of a KiB, one at least: an order with thousands of notes is as much as thousands of orders.
 
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
@@ -19,6 +21,7 @@ struct Entry<S> {
     /// None only between [`Hot::take`] and [`Hot::put`].
     state: Option<S>,
     mark: Mark,
+    units: u32,
     /// Looked at since the hand came by.
     used: bool,
 }
@@ -32,6 +35,19 @@ pub(super) struct Hot<K, S> {
     /// Keys of those that were handed over; some may have changed again.
     storing: Vec<K>,
     hand: usize,
+    /// Of all entries.
+    units: usize,
+    /// Of those that are `Changed`.
+    changed_units: usize,
+}
+
+/// What a state of about so many bytes counts.
+pub(super) fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes >> 10).unwrap_or(u32::MAX).max(1)
+}
+
+const fn wide(units: u32) -> usize {
+    units as usize
 }
 
 impl<K, S> Default for Hot<K, S> {
@@ -41,6 +57,8 @@ impl<K, S> Default for Hot<K, S> {
             changed: Vec::new(),
             storing: Vec::new(),
             hand: 0,
+            units: 0,
+            changed_units: 0,
         }
     }
 }
@@ -60,7 +78,12 @@ impl<K: Clone + Eq + std::hash::Hash, S> Hot<K, S> {
         self.entries.len()
     }
 
-    /// How many are not in the snapshot as they are, and not on their way there.
+    /// Units of those that are not in the snapshot as they are, and not on their way there.
+    pub const fn changed_units(&self) -> usize {
+        self.changed_units
+    }
+
+    /// How many these are.
     pub const fn changed(&self) -> usize {
         self.changed.len()
     }
@@ -77,15 +100,18 @@ impl<K: Clone + Eq + std::hash::Hash, S> Hot<K, S> {
     }
 
     /// Takes in what the snapshot has.
-    pub fn load(&mut self, key: K, state: S) {
-        self.entries.insert(
+    pub fn load(&mut self, key: K, state: S, units: u32) {
+        let before = self.entries.insert(
             key,
             Entry {
                 state: Some(state),
                 mark: Mark::Stored,
+                units,
                 used: true,
             },
         );
+        self.units += wide(units);
+        self.units -= before.map_or(0, |before| wide(before.units));
     }
 
     /// Takes a state out, to be changed where it lies and put back.
@@ -94,16 +120,22 @@ impl<K: Clone + Eq + std::hash::Hash, S> Hot<K, S> {
     }
 
     /// Puts a changed state in.
-    pub fn put(&mut self, key: K, state: S) {
+    pub fn put(&mut self, key: K, state: S, units: u32) {
         let entry = self.entries.entry(key.clone()).or_insert(Entry {
             state: None,
             mark: Mark::Stored,
+            units: 0,
             used: true,
         });
         entry.state = Some(state);
         entry.used = true;
-        if entry.mark != Mark::Changed {
+        let before = wide(std::mem::replace(&mut entry.units, units));
+        self.units = self.units + wide(units) - before;
+        if entry.mark == Mark::Changed {
+            self.changed_units = self.changed_units + wide(units) - before;
+        } else {
             entry.mark = Mark::Changed;
+            self.changed_units += wide(units);
             self.changed.push(key);
         }
     }
@@ -111,6 +143,7 @@ impl<K: Clone + Eq + std::hash::Hash, S> Hot<K, S> {
     /// What changed since it was last handed over. Until [`Hot::stored`] says so, all of it stays.
     pub fn hand_over<T>(&mut self, mut copy: impl FnMut(&K, &S) -> T) -> Vec<T> {
         self.storing = std::mem::take(&mut self.changed);
+        self.changed_units = 0;
         let mut copies = Vec::with_capacity(self.storing.len());
         for key in &self.storing {
             if let Some(entry) = self.entries.get_mut(key) {
@@ -134,16 +167,17 @@ impl<K: Clone + Eq + std::hash::Hash, S> Hot<K, S> {
                 entry.mark = Mark::Stored;
             } else {
                 entry.mark = Mark::Changed;
+                self.changed_units += wide(entry.units);
                 self.changed.push(key);
             }
         }
     }
 
-    /// Lets go of states that the snapshot has and that nobody looked at for longest, until `max` are left or the hand came
-    /// by so many. Returns how many went.
+    /// Lets go of states that the snapshot has and that nobody looked at for longest, until `max` units are left or the hand came
+    /// by so many. Returns how many states went.
     pub fn evict(&mut self, max: usize, mut looks: usize) -> usize {
         let before = self.entries.len();
-        while self.entries.len() > max && looks > 0 {
+        while self.units > max && looks > 0 {
             looks -= 1;
             if self.hand >= self.entries.len() {
                 self.hand = 0;
@@ -152,6 +186,7 @@ impl<K: Clone + Eq + std::hash::Hash, S> Hot<K, S> {
                 break;
             };
             if entry.mark == Mark::Stored && !entry.used {
+                self.units -= wide(entry.units);
                 // The last one takes its place, and gets its turn next.
                 self.entries.swap_remove_index(self.hand);
             } else {
@@ -177,12 +212,12 @@ mod tests {
     fn what_is_not_stored_as_it_is_never_leaves() {
         let mut hot: Hot<u32, u32> = Hot::default();
         for key in 0..4 {
-            hot.put(key, key);
+            hot.put(key, key, 1);
         }
         assert_eq!(hot.evict(0, 100), 0);
         assert_eq!(hot.hand_over(|key, _| *key), [0, 1, 2, 3]);
         assert_eq!(hot.evict(0, 100), 0);
-        hot.put(2, 20);
+        hot.put(2, 20, 1);
         hot.stored(true);
         assert_eq!(hot.evict(0, 100), 3);
         assert_eq!(keys(&hot), [2]);
@@ -197,7 +232,7 @@ mod tests {
     fn what_is_looked_at_gets_a_second_chance() {
         let mut hot: Hot<u32, u32> = Hot::default();
         for key in 0..8 {
-            hot.load(key, key);
+            hot.load(key, key, 1);
         }
         // The first round takes everybody's chance, the second one goes from the front.
         assert_eq!(hot.evict(7, 100), 1);
@@ -207,5 +242,34 @@ mod tests {
         }
         assert_eq!(hot.evict(3, 100), 4);
         assert_eq!(keys(&hot), [1, 2, 3]);
+    }
+
+    #[test]
+    fn large_states_count_for_many() {
+        assert_eq!(
+            [0, 1_023, 1_024, 2_048, usize::MAX].map(units),
+            [1, 1, 1, 2, u32::MAX]
+        );
+        let mut hot: Hot<u32, u32> = Hot::default();
+        hot.put(0, 0, 1);
+        hot.put(0, 0, 900);
+        hot.put(1, 0, 1);
+        assert_eq!((hot.changed(), hot.changed_units()), (2, 901));
+        assert_eq!(hot.hand_over(|_, _| ()).len(), 2);
+        // It grows while it is being stored, and its new state is stored with the next snapshot.
+        hot.put(0, 0, 1_000);
+        assert_eq!(hot.changed_units(), 1_000);
+        hot.stored(false);
+        assert_eq!((hot.changed(), hot.changed_units()), (2, 1_001));
+        assert_eq!(hot.hand_over(|_, _| ()).len(), 2);
+        hot.stored(true);
+        hot.load(2, 0, 3);
+        assert_eq!(hot.changed_units(), 0);
+        // The first round takes everybody's chance; then the large one alone makes room enough.
+        assert_eq!(hot.evict(4, 100), 1);
+        assert_eq!(keys(&hot), [1, 2]);
+        hot.put(1, 0, 5);
+        assert_eq!(hot.evict(5, 100), 1);
+        assert_eq!(keys(&hot), [1]);
     }
 }

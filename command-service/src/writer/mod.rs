@@ -30,8 +30,8 @@ mod tests;
 
 pub use cold::{Cold, ColdError, Delta, Restored};
 pub use core::Core;
-pub use domain::{Domain, Expected, Request, Work};
-pub use fold::Fold;
+pub use domain::{Domain, Expected, Origin, Request, Work};
+pub use fold::{Fold, Found};
 pub use output::{Limits, Output, Upto};
 pub use remembered::{KEPT_MICROS, Kept};
 pub use sources::Sources;

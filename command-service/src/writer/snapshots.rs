@@ -35,15 +35,15 @@ impl<D: Domain, C> Core<D, C> {
         self.fold.stored(number, cold);
     }
 
-    /// Lets go of aggregates and commands that the snapshot has, as far as there are more in memory. Nothing leaves memory at
-    /// any other time. Returns how many aggregates went.
+    /// Lets go of aggregates and commands that the snapshot has, as far as there are more in memory: `states_max` is in KiB, as
+    /// which each aggregate counts at least once. Nothing leaves memory at any other time. Returns how many aggregates went.
     pub fn evict(&mut self, states_max: usize, commands_max: usize) -> usize {
         self.fold.evict(states_max, commands_max)
     }
 
     /// An aggregate, wherever it is.
     pub fn look_up(&mut self, key: &D::Key) -> Option<&D::State> {
-        if let Err(error) = self.fold.warm(key) {
+        if let Err(error) = self.fold.warm(&self.domain, key) {
             self.lose(&error);
             return None;
         }
@@ -55,7 +55,7 @@ impl<D: Domain, C> Core<D, C> {
         let Some(key) = self.domain.changes(event) else {
             return true;
         };
-        let warm = self.fold.warm(&key);
+        let warm = self.fold.warm(&self.domain, &key);
         if let Err(error) = &warm {
             self.lose(error);
         }
@@ -87,7 +87,7 @@ impl<D: Domain, C> Core<D, C> {
         }
         for flight in self.flights.iter() {
             if let Some(key) = self.domain.changes(&flight.sent.event) {
-                self.fold.warm(&key)?;
+                self.fold.warm(&self.domain, &key)?;
             }
         }
         Ok(held)

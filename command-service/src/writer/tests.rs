@@ -4,7 +4,7 @@ use eventlog::{LogRecord, Outcome};
 use schemas::Timestamp;
 use uuid::Uuid;
 
-use super::{Core, Domain, Expected, Limits, Output, Request, Work};
+use super::{Core, Domain, Expected, Limits, Origin, Output, Request, Work};
 
 /// A counter for each key that never gets above a limit: a refusal depends on the state.
 #[derive(Clone)]
@@ -45,13 +45,16 @@ impl Domain for Counters {
             Event::Refused(_) => None,
         }
     }
-    fn evolve(&self, state: Option<u64>, _: &Event, _: Uuid) -> Result<u64, String> {
+    fn evolve(&self, state: Option<u64>, _: &Event, _: Origin<'_>) -> Result<u64, String> {
         let raised = state.unwrap_or(0) + 1;
         if raised <= u64::from(LIMIT) {
             Ok(raised)
         } else {
             Err("above the limit".to_owned())
         }
+    }
+    fn bytes(&self, _: &u64) -> usize {
+        8
     }
     fn sequence(&self, state: &u64) -> u64 {
         *state
@@ -179,4 +182,62 @@ fn a_foreign_record_in_between_is_read_and_changes_nothing() {
         }
     )));
     assert_eq!(core.fold().next_offset(), 2);
+}
+
+/// What a machine wants done: records to append, and who is told how far the history goes.
+fn appended_and_proven(core: &mut Core<Counters, u64>) -> (Vec<usize>, Vec<(u64, i64)>) {
+    let (mut appended, mut proven) = (Vec::new(), Vec::new());
+    while let Some(output) = core.next_output() {
+        match output {
+            Output::Append { ticket, .. } => appended.push(ticket),
+            Output::Proven { caller, next_offset } => proven.push((caller, next_offset)),
+            _ => {}
+        }
+    }
+    (appended, proven)
+}
+
+#[test]
+fn those_who_ask_within_five_milliseconds_share_a_barrier() {
+    let mut core: Core<Counters, u64> = Core::new(Counters, LIMITS);
+    core.reached_end();
+    core.hurry(1_000);
+    core.prove(Timestamp(0), 1);
+    let (first, _) = appended_and_proven(&mut core);
+    assert_eq!(first.len(), 1, "at once where none was sent lately");
+    for caller in 2..=1_000 {
+        core.prove(Timestamp(0), caller);
+        assert!(core.hurry(1_004), "somebody waits");
+    }
+    assert_eq!(appended_and_proven(&mut core), (vec![], vec![]));
+    core.report(first[0], Outcome::At(0));
+    assert_eq!(
+        appended_and_proven(&mut core),
+        (vec![], vec![(1, 1)]),
+        "the first barrier was sent before the others asked"
+    );
+    assert!(!core.hurry(1_005), "nobody waits for a barrier to be sent");
+    let (second, _) = appended_and_proven(&mut core);
+    assert_eq!(second.len(), 1);
+    core.report(second[0], Outcome::At(1));
+    let (_, proven) = appended_and_proven(&mut core);
+    assert_eq!(proven, (2..=1_000).map(|caller| (caller, 2)).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_next_command_proves_the_history_without_a_barrier() {
+    let mut core: Core<Counters, u64> = Core::new(Counters, LIMITS);
+    core.reached_end();
+    core.hurry(1_000);
+    core.prove(Timestamp(0), 1);
+    let (barrier, _) = appended_and_proven(&mut core);
+    core.prove(Timestamp(0), 2);
+    core.submit(request(1, 0), 3);
+    let (command, _) = appended_and_proven(&mut core);
+    assert!(!core.hurry(1_005));
+    core.report(barrier[0], Outcome::At(0));
+    core.report(command[0], Outcome::At(1));
+    let (more, proven) = appended_and_proven(&mut core);
+    assert!(more.is_empty());
+    assert_eq!(proven, [(1, 1), (2, 2)]);
 }

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use command_service::writer::{Domain, Request, Work};
+use command_service::writer::{Domain, Origin, Request, Work};
 use eventlog::bugs::Bug;
 use schemas::{Timestamp, ids};
 use uuid::Uuid;
@@ -206,13 +206,16 @@ impl Domain for Boards {
     fn changes(&self, event: &Event) -> Option<u8> {
         (!matches!(event.kind, Kind::Refused | Kind::Barrier)).then_some(event.board)
     }
-    fn evolve(&self, state: Option<Board>, event: &Event, event_id: Uuid) -> Result<Board, String> {
+    fn evolve(&self, state: Option<Board>, event: &Event, origin: Origin<'_>) -> Result<Board, String> {
         let opened_at = if Bug::FoldReadsClock.is_in() {
             CLOCK.get()
         } else {
             event.at
         };
-        Ok(evolve(state, *event, event_id, opened_at))
+        Ok(evolve(state, *event, origin.event_id, opened_at))
+    }
+    fn bytes(&self, _: &Board) -> usize {
+        std::mem::size_of::<Board>()
     }
     fn sequence(&self, state: &Board) -> u64 {
         state.sequence

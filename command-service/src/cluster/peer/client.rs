@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventlog::internal::AggregateQuestion;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -122,9 +123,15 @@ impl Peer {
         }
     }
 
-    /// Has it prove how far the history of these slots goes.
-    pub async fn prove(&self, slots: &[usize], timeout: Duration) -> Result<Bytes, PeerError> {
-        self.exchange(Method::POST, paths::PROVE, encode(slots)?, timeout)
+    /// Has it prove how far the history of these slots goes: each with its next offset.
+    pub async fn prove(&self, slots: &[usize], timeout: Duration) -> Result<Vec<(usize, i64)>, PeerError> {
+        let proven = self.exchange(Method::POST, paths::PROVE, encode(slots)?, timeout);
+        serde_json::from_slice(&proven.await?).map_err(|error| failed(&error))
+    }
+
+    /// Has it read an aggregate, which its writers fold: the answer as it is passed on.
+    pub async fn read(&self, question: &AggregateQuestion, timeout: Duration) -> Result<Bytes, PeerError> {
+        self.exchange(Method::POST, paths::AGGREGATES, encode(question)?, timeout)
             .await
     }
 

@@ -12,6 +12,7 @@ mod tests;
 use std::time::Duration;
 
 use bytes::Bytes;
+use eventlog::internal::AggregateQuestion;
 use http::{HeaderName, StatusCode};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -58,8 +59,19 @@ pub trait PeerService: LocalSubmitter {
     fn look_up(&self, command_id: Uuid)
     -> impl Future<Output = Result<Option<Standing>, NotAnswered>> + Send;
 
-    /// Proves how far the history of these slots goes, by an append to each.
-    fn prove(&self, slots: Vec<usize>) -> impl Future<Output = Result<Bytes, NotAnswered>> + Send;
+    /// Proves how far the history of these slots goes, by an append to each: all of them, with their next offsets.
+    fn prove(
+        &self,
+        slots: Vec<usize>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Vec<(usize, i64)>, NotAnswered>> + Send;
+
+    /// Reads an aggregate as it is folded here: an [`eventlog::internal::AggregateAnswer`] in JSON.
+    fn read(
+        &self,
+        question: AggregateQuestion,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Bytes, NotAnswered>> + Send;
 
     /// How far these slots are folded here.
     fn positions(&self, slots: Vec<usize>) -> impl Future<Output = Result<Bytes, NotAnswered>> + Send;
@@ -103,6 +115,7 @@ mod paths {
     pub const SUBMIT: &str = "/peer/v1/submit";
     pub const COMMANDS: &str = "/peer/v1/commands/";
     pub const PROVE: &str = "/peer/v1/prove";
+    pub const AGGREGATES: &str = "/peer/v1/aggregates";
     pub const POSITIONS: &str = "/peer/v1/positions";
     pub const STATE: &str = "/peer/v1/state/";
 }

@@ -95,6 +95,7 @@ fn router<S: PeerService>(service: S, key: PeerKey, me: MemberId) -> Router {
         .route(paths::SUBMIT, post(submit::<S>))
         .route(&format!("{}{{id}}", paths::COMMANDS), get(look_up::<S>))
         .route(paths::PROVE, post(prove::<S>))
+        .route(paths::AGGREGATES, post(read::<S>))
         .route(paths::POSITIONS, post(positions::<S>))
         .route(&format!("{}{{slot}}", paths::STATE), get(state::<S>))
         .with_state(Arc::new(service))
@@ -160,9 +161,20 @@ async fn look_up<S: PeerService>(State(service): State<Arc<S>>, Path(id): Path<U
     }
 }
 
-async fn prove<S: PeerService>(State(service): State<Arc<S>>, body: Bytes) -> Response {
+async fn prove<S: PeerService>(State(service): State<Arc<S>>, headers: HeaderMap, body: Bytes) -> Response {
     match serde_json::from_slice(&body) {
-        Ok(slots) => answer(service.prove(slots).await),
+        // Proven here or not at all, as with commands.
+        Ok(slots) => match service.prove(slots, timeout(&headers)).await {
+            Ok(proven) => json(StatusCode::OK, &proven),
+            Err(reason) => answer(Err(reason)),
+        },
+        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    }
+}
+
+async fn read<S: PeerService>(State(service): State<Arc<S>>, headers: HeaderMap, body: Bytes) -> Response {
+    match serde_json::from_slice(&body) {
+        Ok(question) => answer(service.read(question, timeout(&headers)).await),
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }
 }

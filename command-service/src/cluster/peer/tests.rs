@@ -33,8 +33,12 @@ impl PeerService for Service {
         Ok((!id.is_nil()).then_some(Standing::Accepted(None)))
     }
 
-    async fn prove(&self, slots: Vec<usize>) -> Result<Bytes, NotAnswered> {
-        Ok(format!("{slots:?}").into())
+    async fn prove(&self, slots: Vec<usize>, _: Duration) -> Result<Vec<(usize, i64)>, NotAnswered> {
+        Ok(slots.into_iter().map(|slot| (slot, 7)).collect())
+    }
+
+    async fn read(&self, question: AggregateQuestion, _: Duration) -> Result<Bytes, NotAnswered> {
+        Ok(question.key.into())
     }
 
     async fn positions(&self, _: Vec<usize>) -> Result<Bytes, NotAnswered> {
@@ -163,7 +167,13 @@ async fn what_is_malformed_or_too_large_is_refused() {
 async fn each_message_gets_its_answer() {
     let served = Served::start().await;
     let peer = served.peer(served.id, SECRET);
-    assert_eq!(peer.prove(&[3, 4], TIMEOUT).await.unwrap(), "[3, 4]");
+    assert_eq!(peer.prove(&[3, 4], TIMEOUT).await, Ok(vec![(3, 7), (4, 7)]));
+    let question = AggregateQuestion {
+        topic: eventlog::Topic::Stock,
+        key: "mug".to_owned(),
+        at_least: 3,
+    };
+    assert_eq!(peer.read(&question, TIMEOUT).await.unwrap(), "mug");
     assert_eq!(
         peer.look_up(Uuid::from_u128(1), TIMEOUT).await.unwrap(),
         Some(Standing::Accepted(None))

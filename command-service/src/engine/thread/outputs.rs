@@ -24,7 +24,7 @@ impl Writers {
                     replayed,
                 } => self.answer(slot, caller, kept, replayed),
                 Output::Proven { caller, next_offset } => {
-                    if let Caller::Proof(reply) = caller {
+                    if let Caller::Proof(reply, _place) = caller {
                         // Whoever asked may be gone.
                         let _ = reply.send(Ok(next_offset));
                     }
@@ -64,6 +64,7 @@ impl Writers {
             self.accepted.read_again();
             self.sources_changed = true;
         }
+        state.tell_readers();
         let is_current = state.core.is_current();
         self.shared.folded[slot].store(state.core.fold().next_offset(), Ordering::Release);
         self.shared.current[slot].store(is_current, Ordering::Release);
@@ -115,14 +116,14 @@ impl Writers {
                 self.pass(slot, offset);
                 self.accepted_ends(id, true);
             }
-            Caller::Proof(_) => {}
+            Caller::Proof(..) => {}
         }
     }
 
     fn turn_away(&mut self, slot: usize, caller: Caller, reason: NotAnswered) {
         match caller {
             Caller::Client(reply) => drop(reply.send(Err(reason))),
-            Caller::Proof(reply) => drop(reply.send(Err(reason))),
+            Caller::Proof(reply, _place) => drop(reply.send(Err(reason))),
             Caller::Step(id, half) => self.step_stalled(id, half, reason),
             Caller::Accepted(id, offset) => {
                 let is_over = reason == NotAnswered::Mismatch;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{Command, OrderCommand, StockCommand};
-use eventlog::{LogId, LogRecord, Outcome, Topic};
+use eventlog::{LogId, LogRecord, Outcome, Positions, Topic, TopicPartition};
 use fastrand::Rng;
 use schemas::{Codec, Timestamp, ids, orders::PlacedLine};
 use uuid::Uuid;
@@ -168,13 +168,22 @@ impl Commands {
             fingerprint: [0; 16],
             at: Timestamp(self.now),
             expected: Expected::Any,
-            causes: [].into(),
+            causes: self.causes(),
             traceparent: None,
             source: (self.rng.u8(0..3) == 0).then_some(self.sent.len() as u64),
             command,
         };
         self.sent.push(request.clone());
         request
+    }
+
+    fn causes(&mut self) -> Arc<[u8]> {
+        let cause = TopicPartition {
+            topic: Topic::Stock,
+            partition: self.rng.i32(0..3),
+        };
+        let causes: Positions = [(cause, self.rng.i64(0..1_000))].into_iter().collect();
+        causes.encode(LogId([7; 8])).into()
     }
 
     fn order(&mut self, order_id: Uuid) -> OrderCommand {

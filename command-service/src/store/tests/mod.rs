@@ -2,6 +2,7 @@
 
 mod damage;
 mod driven;
+mod large;
 mod same;
 mod transferred;
 
@@ -12,7 +13,7 @@ use schemas::{Timestamp, orders::PlacedLine};
 use uuid::Uuid;
 
 use super::*;
-use crate::shop::{Answer, Created, Key, Shop};
+use crate::shop::{Aggregate, Answer, Causes, Created, Key, Shop};
 use crate::store::format::encode;
 
 const CACHE_BYTES: usize = 1 << 20;
@@ -43,6 +44,9 @@ fn open(path: &Path, topic: Topic) -> Opened<Shop> {
 /// Raise `State::STORAGE_VERSION` when this changes.
 #[test]
 fn the_layout_is_frozen() {
+    let mut causes = eventlog::Positions::new();
+    causes.observe(identity(Topic::Stock).partition, 300);
+    let causes = Causes::from(&causes);
     let order = || -> domain::State {
         let id = Uuid::from_u128(1);
         let placed = schemas::orders::OrderPlaced {
@@ -82,9 +86,16 @@ fn the_layout_is_frozen() {
     let one = "1000000000000000000000000000000001";
     assert_eq!(
         hex(encode(&order())),
-        format!("000100{one}0a016303455552280101730414010001000000000000 0a").replace(' ', "")
+        format!("000100{one}0a0163034555522801017304140100010000 0000000000000a").replace(' ', "")
     );
-    assert_eq!(hex(encode(&stock())), format!("0102060401{one}0004"));
+    let stock = Aggregate {
+        state: stock(),
+        causes,
+    };
+    assert_eq!(
+        hex(encode(&stock)),
+        format!("0102060401{one}0004 01 01 06 d804").replace(' ', "")
+    );
     assert_eq!(hex(encode(&Key::Order(Uuid::from_u128(1)))), format!("00{one}"));
     assert_eq!(hex(encode(&Key::Stock("s".into()))), "010173");
     let applied = Answer::Applied {
