@@ -1,9 +1,10 @@
-//! `tailwater`: deploy, verify and look into a running pipeline.
+//! `tailwater`: deploy, verify, rebuild and look into a running pipeline.
 //!
 //! Configured like the services: by the environment, or by the file that `TAILWATER_CONFIG` names.
 //! Exit codes: 0 done, 1 found something wrong, 2 usage or configuration.
 
 mod deploy;
+mod rebuild;
 mod settings;
 mod verify;
 
@@ -31,6 +32,8 @@ enum Command {
     Deploy(DeployArgs),
     /// Fold the log and compare it with Postgres and Redis, order by order and SKU by SKU.
     Verify(VerifyArgs),
+    /// Make a model again from the log while it is read, compare, and switch at one instant. Resumes what was interrupted.
+    Rebuild(rebuild::RebuildArgs),
 }
 
 #[derive(Args)]
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
                 deploy::run(&settings, args.partitions, args.replication, cli.json).await
             }
             Command::Verify(args) => verify::run(&settings, args.wait, cli.json).await,
+            Command::Rebuild(args) => rebuild::run(&settings, args, cli.json).await,
         }
     });
     match outcome {

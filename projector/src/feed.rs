@@ -8,12 +8,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use eventlog::{LogError, TopicPartition};
 use tokio::sync::watch;
 
-use crate::ring::{Behind, Places, Refusal, Ring, Subscriber};
+use crate::ring::{Behind, Places, Reach, Refusal, Ring, Subscriber};
 use crate::step::{Chunk, Step};
 
 /// A batch takes what is there, up to this.
 const BATCH_STEPS_MAX: usize = 4_000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// The same for who is far behind.
+const FAR_STEPS_MAX: usize = 40_000;
+const FAR_BYTES_MAX: usize = 32 << 20;
 
 /// Why a subscription gives no more.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -37,6 +40,7 @@ pub(crate) struct Feed {
     grown: watch::Sender<()>,
     /// Tells the reader that somebody took something, or left.
     taken: Condvar,
+    reach: Reach,
 }
 
 #[derive(Debug)]
@@ -56,8 +60,8 @@ impl State {
 
 impl Feed {
     /// A feed that begins there, its filler, and its first subscriber.
-    pub(crate) fn begin(starts: Places) -> (Publisher, Subscription) {
-        let (ring, subscriber) = Ring::new(starts);
+    pub(crate) fn begin(starts: Places, reach: Reach) -> (Publisher, Subscription) {
+        let (ring, subscriber) = Ring::new(starts, reach);
         let feed = Arc::new(Self {
             state: Mutex::new(State {
                 ring,
@@ -66,6 +70,7 @@ impl Feed {
             }),
             grown: watch::Sender::new(()),
             taken: Condvar::new(),
+            reach,
         });
         let subscription = Subscription::new(Arc::clone(&feed), subscriber, BTreeMap::new());
         (Publisher { feed }, subscription)
@@ -89,6 +94,11 @@ impl Feed {
     /// Whether somebody can come in.
     pub(crate) fn is_open(&self) -> bool {
         self.state().is_open()
+    }
+
+    /// Whether it is for who is far behind.
+    pub(crate) fn is_far(&self) -> bool {
+        self.reach == Reach::FAR
     }
 
     /// Lets nobody come in any more.
@@ -190,10 +200,15 @@ impl Subscription {
     }
 
     fn take(&self) -> Result<Option<Vec<Arc<Chunk>>>, Missed> {
+        let (steps_max, bytes_max) = if self.feed.is_far() {
+            (FAR_STEPS_MAX, FAR_BYTES_MAX)
+        } else {
+            (BATCH_STEPS_MAX, BATCH_BYTES_MAX)
+        };
         let mut state = self.feed.state();
         let chunks = state
             .ring
-            .take(self.subscriber, BATCH_STEPS_MAX, BATCH_BYTES_MAX)
+            .take(self.subscriber, steps_max, bytes_max)
             .map_err(|Behind| Missed::Behind)?;
         if !chunks.is_empty() {
             self.feed.taken.notify_one();

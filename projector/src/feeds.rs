@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::feed::{Feed, Publisher, Subscription};
 use crate::metrics;
-use crate::ring::{Places, Refusal};
+use crate::ring::{Places, Reach, Refusal};
 
 /// Starts a reader for a model that fills a feed from these places on.
 type Start = dyn Fn(&'static str, Places, Publisher) -> std::io::Result<()> + Send + Sync;
@@ -37,8 +37,8 @@ impl Feeds {
         }
     }
 
-    /// A source that begins at these places.
-    pub(crate) fn open(&self, model: &'static str, places: &Places) -> std::io::Result<Source> {
+    /// A source that begins at these places. Only who `leads` begins the shared one: what is filled beside it is far behind.
+    pub(crate) fn open(&self, model: &'static str, leads: bool, places: &Places) -> std::io::Result<Source> {
         let mut shared = self.shared();
         let mut settled = false;
         if let Some(feed) = open(&shared) {
@@ -52,11 +52,13 @@ impl Feeds {
                 Err(refusal) => settled = is_final(model, refusal),
             }
         }
-        let (publisher, subscription) = Feed::begin(places.clone());
-        if open(&shared).is_none() {
-            *shared = Arc::downgrade(publisher.feed());
-        } else {
+        let alone = !leads || open(&shared).is_some();
+        let reach = if alone { Reach::FAR } else { Reach::NEAR };
+        let (publisher, subscription) = Feed::begin(places.clone(), reach);
+        if alone {
             tracing::info!(model, "projector.reader.own");
+        } else {
+            *shared = Arc::downgrade(publisher.feed());
         }
         (self.start)(model, places.clone(), publisher)?;
         Ok(Source {
@@ -66,13 +68,19 @@ impl Feeds {
     }
 
     /// Moves a source that stands at these places over to the shared feed, where it can; says so.
-    pub(crate) fn settle(&self, model: &'static str, source: &mut Source, places: impl FnOnce() -> Places) {
+    pub(crate) fn settle(
+        &self,
+        model: &'static str,
+        leads: bool,
+        source: &mut Source,
+        places: impl FnOnce() -> Places,
+    ) {
         if source.settled {
             return;
         }
         let mut shared = self.shared();
         match open(&shared) {
-            None if source.subscription.feed().is_open() => {
+            None if leads && source.subscription.feed().is_open() => {
                 *shared = Arc::downgrade(source.subscription.feed());
             }
             None => {}
@@ -106,6 +114,13 @@ pub(crate) struct Source {
     pub(crate) subscription: Subscription,
     /// It stays with its own reader.
     settled: bool,
+}
+
+impl Source {
+    /// Whether it was begun far behind the others, and has not come to them yet.
+    pub(crate) fn is_far(&self) -> bool {
+        self.subscription.feed().is_far()
+    }
 }
 
 fn open(shared: &Weak<Feed>) -> Option<Arc<Feed>> {

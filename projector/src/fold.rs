@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use schemas::{OrderEvent, StockEvent, Timestamp};
 use uuid::Uuid;
 
+use crate::beside::Beside;
 use crate::cache::Cache;
 use crate::ring::Places;
 use crate::step::{Effect, Step};
@@ -89,13 +90,15 @@ impl Fold {
     ) -> Result<Folded, StoreError> {
         let mut orders = self.orders_of(store, steps).await?;
         let mut stock = self.stock_of(store, steps).await?;
+        let stored = orders.values().filter_map(|work| work.view.as_ref());
+        let mut beside = Beside::begin(S::KEEPS_HISTORY, stored);
         let mut reached: BTreeMap<TopicPartition, Checkpoint> = BTreeMap::new();
         let mut halted = Vec::new();
         for step in steps {
             if self.halted.contains_key(&step.partition) {
                 continue;
             }
-            match apply(&mut orders, &mut stock, step) {
+            match apply(&mut orders, &mut stock, &mut beside, step) {
                 Ok(()) => {
                     reached.insert(step.partition, step.checkpoint);
                 }
@@ -105,7 +108,7 @@ impl Fold {
                 }
             }
         }
-        let batch = self.batch(&reached, &orders, &stock);
+        let batch = self.batch(&reached, &orders, &stock, beside);
         // Nothing moves where all that came belongs to partitions that stopped.
         let committed = if batch.moves.is_empty() {
             Committed::Yes
@@ -128,6 +131,7 @@ impl Fold {
         reached: &BTreeMap<TopicPartition, Checkpoint>,
         orders: &'a FxHashMap<Uuid, Work<Order>>,
         stock: &'a FxHashMap<String, Work<Stock>>,
+        beside: Beside<'a>,
     ) -> Batch<'a> {
         let step = |(partition, to): (&TopicPartition, &Checkpoint)| {
             let from = self
@@ -141,10 +145,13 @@ impl Fold {
                 to: *to,
             })
         };
+        let (events, sales) = beside.end(changed(orders.values()));
         Batch {
             moves: reached.iter().filter_map(step).collect(),
             orders: changed(orders.values()).collect(),
             stock: changed(stock.values()).collect(),
+            events,
+            sales,
         }
     }
 
@@ -236,30 +243,40 @@ where
 }
 
 /// Applies one step; where it cannot be applied, nothing is changed, and the reason is the answer.
-fn apply(
+fn apply<'a>(
     orders: &mut FxHashMap<Uuid, Work<Order>>,
     stock: &mut FxHashMap<String, Work<Stock>>,
-    step: &Step,
+    beside: &mut Beside<'a>,
+    step: &'a Step,
 ) -> Result<(), String> {
     match &step.effect {
         Effect::None => Ok(()),
         Effect::Poison(reason) => Err(reason.clone()),
-        Effect::Order(event, causes) => change_order(orders, event, causes)
-            .map_err(|misfit| format!("{}: {misfit}", step.checkpoint.last_offset)),
+        Effect::Order(event, origin) => {
+            let changed = change_order(orders, event, &origin.causes)
+                .map_err(|misfit| format!("{}: {misfit}", step.checkpoint.last_offset))?;
+            if let Some(order) = changed {
+                beside.note(step, order);
+            }
+            Ok(())
+        }
         Effect::Stock(event, causes) => change_stock(stock, event, causes)
             .map_err(|misfit| format!("{}: {misfit}", step.checkpoint.last_offset)),
     }
 }
 
-fn change_order(
-    orders: &mut FxHashMap<Uuid, Work<Order>>,
+/// The order as it is now, if it changed.
+fn change_order<'o>(
+    orders: &'o mut FxHashMap<Uuid, Work<Order>>,
     event: &OrderEvent,
     causes: &Positions,
-) -> Result<(), Misfit> {
-    if let Some(work) = event.order_id().and_then(|id| orders.get_mut(&id)) {
-        work.changed |= apply_order(&mut work.view, event, causes)?;
-    }
-    Ok(())
+) -> Result<Option<&'o Order>, Misfit> {
+    let Some(work) = event.order_id().and_then(|id| orders.get_mut(&id)) else {
+        return Ok(None);
+    };
+    let changed = apply_order(&mut work.view, event, causes)?;
+    work.changed |= changed;
+    Ok(work.view.as_ref().filter(|_| changed))
 }
 
 fn change_stock(

@@ -1,32 +1,36 @@
 //! Folds the events into the Postgres and Redis read models.
 //!
-//! For each model there is one task (`session`: views, one commit for each batch). Near the end of the log both are fed by one
-//! `reader` thread (Kafka, the chain rule, decoding) through a bounded `ring`; a model that is behind reads by itself until
+//! Each model has generations (`generations`): the live one, and any that are filled beside it or kept. For each of them there is
+//! one task (`session`: views, one commit for each batch). Near the end of the log all are fed by one
+//! `reader` thread (Kafka, the chain rule, decoding) through a bounded `ring`; one that is behind reads by itself until
 //! it has caught up (`feeds`). So neither waits for the other: Redis may be down for a day, and Postgres is up to date.
 //!
 //! What it deliberately does not do: decide anything. A void record is counted and passed over, a lost checkpoint is
 //! made again from the log, and an event that cannot be read stops its partition, loudly, and no other.
 
+mod beside;
 mod cache;
 mod config;
 mod feed;
 mod feeds;
 mod fold;
+mod generations;
 mod lag;
 mod metrics;
 mod reader;
 mod ring;
 mod session;
 mod step;
+mod traffic;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use eventlog::registry::{self, RegistryError};
-use eventlog::{LogConfig, Topic, TopicPartition, topics};
-use read_model::postgres::PostgresStore;
-use read_model::redis::RedisStore;
+use eventlog::{LogConfig, topics};
+use read_model::postgres::PostgresGenerations;
+use read_model::redis::RedisGenerations;
 use schemas::Codec;
 use service_kit::basics::{self, Basics};
 use service_kit::{Health, run::Context, serve};
@@ -36,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::ProjectorConfig;
 
 use crate::feeds::Feeds;
-use crate::session::Projection;
+use crate::generations::Shared;
 
 /// How long Kafka may take to say what it has.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,6 +67,7 @@ pub async fn run(context: Context<ProjectorConfig>) -> anyhow::Result<()> {
         openapi: None,
         problems: Vec::new(),
         leaving: basics::Leaving::default(),
+        streams: &[],
     };
     let router = basics::finish(axum::Router::new(), basics);
     let mut tasks = JoinSet::new();
@@ -82,30 +87,22 @@ pub async fn run(context: Context<ProjectorConfig>) -> anyhow::Result<()> {
     let feeds = Arc::new(Feeds::new(move |model, starts, publisher| {
         reader::spawn(model, read.clone(), Arc::clone(&codec), starts, publisher)
     }));
-    let projection = |name: &'static str| Projection {
+    let watched = lag::Watched::default();
+    lag::watch(log.clone(), watched.clone(), shutdown.clone());
+    let shared = Shared {
         log: log.clone(),
-        feeds: Arc::clone(&feeds),
-        partitions: partitions.clone(),
-        health: health.clone(),
+        feeds,
+        health,
         shutdown: shutdown.clone(),
-        progress: lag::Progress::new(name),
+        watched,
+        traffic: Arc::default(),
+        count: partitions,
     };
-    let database = PostgresStore::new(config.database.url.expose())?;
-    let memory = RedisStore::new(config.redis.url.expose(), &config.redis.prefix)?;
-    let (to_database, to_memory) = (projection("postgres"), projection("redis"));
-    lag::watch(
-        log.clone(),
-        vec![to_database.progress.clone(), to_memory.progress.clone()],
-        shutdown.clone(),
-    );
-    tasks.spawn(note_deployment(
-        config.clone(),
-        log.clone(),
-        partitions.clone(),
-        shutdown.clone(),
-    ));
-    tasks.spawn(session::keep_projecting(database, to_database));
-    tasks.spawn(session::keep_projecting(memory, to_memory));
+    let database = PostgresGenerations::new(config.database.url.expose(), "tailwater-projector")?;
+    let memory = RedisGenerations::new(config.redis.url.expose(), &config.redis.prefix, partitions)?;
+    tasks.spawn(note_deployment(memory.clone(), log, shutdown));
+    tasks.spawn(generations::keep(database, shared.clone()));
+    tasks.spawn(generations::keep(memory, shared));
     drain(tasks).await
 }
 
@@ -122,7 +119,7 @@ async fn begin(
     config: &ProjectorConfig,
     log: &LogConfig,
     health: &Health,
-) -> anyhow::Result<(Arc<Codec>, Vec<TopicPartition>)> {
+) -> anyhow::Result<(Arc<Codec>, i32)> {
     health.down("start", "schemas and topics are being looked up");
     let codec = loop {
         match registry::load_codec(
@@ -152,32 +149,21 @@ async fn begin(
         }
     };
     health.up("start");
-    let partitions = Topic::ALL
-        .into_iter()
-        .flat_map(|topic| (0..count).map(move |partition| TopicPartition { topic, partition }))
-        .collect();
-    Ok((Arc::new(codec), partitions))
+    Ok((Arc::new(codec), count))
 }
 
 /// Tells Redis which log it is made from, for query services that start while Kafka and Postgres are down.
 async fn note_deployment(
-    config: ProjectorConfig,
+    redis: RedisGenerations,
     log: LogConfig,
-    partitions: Vec<TopicPartition>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let count = partitions
-        .iter()
-        .map(|partition| partition.partition + 1)
-        .max()
-        .unwrap_or_default();
-    let mut store = RedisStore::new(config.redis.url.expose(), &config.redis.prefix)?;
     let mut noted = false;
     loop {
         let asked = log.clone();
         let found = tokio::task::spawn_blocking(move || topics::log_id(&asked, METADATA_TIMEOUT)).await?;
         if let Ok(log_id) = found {
-            noted = store.store_deployment(log_id, count).await.is_ok();
+            noted = redis.store_deployment(log_id).await.is_ok();
         }
         // Again now and then: a Redis that lost everything has lost this as well.
         let pause = if noted {

@@ -1,4 +1,5 @@
-//! Every metric of the projector. Labels are bounded: model, topic, partition, reason.
+//! Every metric of the projector. Labels are bounded: model, topic, partition, reason. A model's live generation has its name;
+//! generations that are filled or kept are `postgres-beside` and `redis-beside`.
 
 use eventlog::TopicPartition;
 use metrics::{Counter, Gauge, Histogram, Unit};
@@ -40,6 +41,15 @@ pub(crate) fn describe() {
         "tailwater_projection_lag_records",
         "Records of the log that the model has not examined."
     );
+}
+
+/// A model as a label: its live generation by its name, those beside it together by another one.
+pub(crate) fn label(model: &'static str, leads: bool) -> &'static str {
+    match (model, leads) {
+        ("postgres", false) => "postgres-beside",
+        ("redis", false) => "redis-beside",
+        (model, _) => model,
+    }
 }
 
 /// Handles for one model: looking them up for each batch would cost more than counting.

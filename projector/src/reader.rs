@@ -14,7 +14,7 @@ use schemas::{Codec, Event};
 use crate::feed::Publisher;
 use crate::metrics;
 use crate::ring::Places;
-use crate::step::{Chunk, Effect, Step};
+use crate::step::{Chunk, Effect, Origin, Step};
 
 const POLL: Duration = Duration::from_millis(100);
 const CHUNK_STEPS_MAX: usize = 1_000;
@@ -149,7 +149,13 @@ impl Reader {
                     step.occurred_at = Some(event.occurred_at());
                     step.effect = match event {
                         event if !event.changes_state() => Effect::None,
-                        Event::Order(event) => Effect::Order(Box::new(event), envelope.causes),
+                        Event::Order(event) => {
+                            let origin = Origin {
+                                command_id: envelope.command_id,
+                                causes: envelope.causes,
+                            };
+                            Effect::Order(Box::new(event), origin)
+                        }
                         Event::Stock(event) => Effect::Stock(Box::new(event), envelope.causes),
                     };
                 }

@@ -14,10 +14,28 @@ use crate::step::{Chunk, Effect};
 /// Where partitions are read up to.
 pub(crate) type Places = BTreeMap<TopicPartition, Checkpoint>;
 
-/// Chunks that the fastest subscriber has not taken yet.
-const AHEAD_CHUNKS_MAX: u64 = 4;
-/// What is held for subscribers that are slower than the fastest.
-const HELD_BYTES_MAX: usize = 16 << 20;
+/// How far reading goes ahead of those who take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Chunks that the fastest subscriber has not taken yet.
+    ahead_chunks_max: u64,
+    /// What is held for subscribers that are slower than the fastest.
+    held_bytes_max: usize,
+}
+
+impl Reach {
+    /// Near the end of the log.
+    pub(crate) const NEAR: Self = Self {
+        ahead_chunks_max: 4,
+        held_bytes_max: 16 << 20,
+    };
+    /// For who is far behind, and reads by himself: the larger the batches, the less each order is written.
+    pub(crate) const FAR: Self = Self {
+        ahead_chunks_max: 48,
+        held_bytes_max: 64 << 20,
+    };
+}
+
 /// What all have taken is held for somebody who comes in later: he is behind by a batch or two.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
@@ -51,11 +69,12 @@ pub(crate) struct Ring {
     /// The number of the next chunk of each subscriber.
     cursors: BTreeMap<Subscriber, u64>,
     subscribed: u64,
+    reach: Reach,
 }
 
 impl Ring {
     /// Nothing is read yet, and somebody waits for it.
-    pub(crate) fn new(starts: Places) -> (Self, Subscriber) {
+    pub(crate) fn new(starts: Places, reach: Reach) -> (Self, Subscriber) {
         let first = Subscriber(0);
         let ring = Self {
             chunks: VecDeque::new(),
@@ -65,6 +84,7 @@ impl Ring {
             heads: starts,
             cursors: BTreeMap::from([(first, 0)]),
             subscribed: 1,
+            reach,
         };
         (ring, first)
     }
@@ -91,7 +111,7 @@ impl Ring {
         self.cursors
             .values()
             .max()
-            .is_some_and(|fastest| self.end() - fastest < AHEAD_CHUNKS_MAX)
+            .is_some_and(|fastest| self.end() - fastest < self.reach.ahead_chunks_max)
     }
 
     /// Takes in what was read.
@@ -177,7 +197,11 @@ impl Ring {
         while self.chunks.len() > 1 {
             // Who lost his place needs nothing.
             let needed = self.cursors.values().any(|cursor| *cursor == self.first);
-            let bytes_max = if needed { HELD_BYTES_MAX } else { KEPT_BYTES_MAX };
+            let bytes_max = if needed {
+                self.reach.held_bytes_max
+            } else {
+                KEPT_BYTES_MAX
+            };
             if self.bytes <= bytes_max {
                 return;
             }

@@ -1,4 +1,4 @@
-//! The life of one model's projection: sessions, one after another, for ever.
+//! The life of one generation's projection: sessions, one after another, until it is told to stop.
 //!
 //! A session reads the stored checkpoints, confirms each against the log, and goes on from there, by the shared reader where
 //! that is near, else by one of its own (`feeds`). Whatever goes wrong (the store, Kafka, somebody else who commits) ends the
@@ -16,9 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::feed::Missed;
 use crate::feeds::{Feeds, Source};
 use crate::fold::{Fold, Folded};
+use crate::generations::Role;
 use crate::lag::Progress;
 use crate::metrics::{self, ModelMetrics};
 use crate::ring::Places;
+use crate::traffic::Traffic;
 
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so much time without records the store is looked at.
@@ -35,6 +37,22 @@ pub(crate) struct Projection {
     pub(crate) health: Health,
     pub(crate) shutdown: CancellationToken,
     pub(crate) progress: Progress,
+    pub(crate) role: Arc<Role>,
+    pub(crate) traffic: Arc<Traffic>,
+}
+
+impl Projection {
+    /// What it is called now.
+    fn label<S: Store>(&self) -> &'static str {
+        metrics::label(S::MODEL, self.role.leads())
+    }
+
+    /// The service can do its work without what nobody reads.
+    fn down<S: Store>(&self, reason: String) {
+        if self.role.leads() {
+            self.health.down(S::MODEL, reason);
+        }
+    }
 }
 
 /// Why a session ended.
@@ -67,7 +85,7 @@ impl Ended {
 
 /// Projects into one store until the projector stops.
 pub(crate) async fn keep_projecting<S: Store>(mut store: S, projection: Projection) -> anyhow::Result<()> {
-    let (metrics, mut pause) = (ModelMetrics::new(S::MODEL), PAUSE_MIN);
+    let (metrics, mut pause) = (Handles::new(S::MODEL), PAUSE_MIN);
     loop {
         let begun = Instant::now();
         let ended = tokio::select! {
@@ -78,14 +96,15 @@ pub(crate) async fn keep_projecting<S: Store>(mut store: S, projection: Projecti
         if matches!(ended, Ended::Stopped) {
             return Ok(());
         }
-        projection.health.down(S::MODEL, ended.to_string());
-        metrics::restarts(S::MODEL, ended.label()).increment(1);
+        projection.down::<S>(ended.to_string());
+        let model = projection.label::<S>();
+        metrics::restarts(model, ended.label()).increment(1);
         pause = if begun.elapsed() > PAUSE_MAX {
             PAUSE_MIN
         } else {
             (pause * 2).min(PAUSE_MAX)
         };
-        tracing::warn!(model = S::MODEL, reason = %ended, pause_ms = pause.as_millis(), "projector.session.restart");
+        tracing::warn!(model, reason = %ended, pause_ms = pause.as_millis(), "projector.session.restart");
         tokio::select! {
             () = projection.shutdown.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
@@ -93,8 +112,8 @@ pub(crate) async fn keep_projecting<S: Store>(mut store: S, projection: Projecti
     }
 }
 
-async fn session<S: Store>(store: &mut S, projection: &Projection, metrics: &ModelMetrics) -> Ended {
-    match try_session(store, projection, metrics).await {
+async fn session<S: Store>(store: &mut S, projection: &Projection, handles: &Handles) -> Ended {
+    match try_session(store, projection, handles).await {
         Ok(never) => match never {},
         Err(ended) => ended,
     }
@@ -103,27 +122,29 @@ async fn session<S: Store>(store: &mut S, projection: &Projection, metrics: &Mod
 async fn try_session<S: Store>(
     store: &mut S,
     projection: &Projection,
-    metrics: &ModelMetrics,
+    handles: &Handles,
 ) -> Result<std::convert::Infallible, Ended> {
     let stored = confirmed(store, projection).await?;
     let places = stored
         .iter()
         .map(|(partition, checkpoint)| (*partition, resume(checkpoint)))
         .collect();
-    let mut source = open(S::MODEL, projection, &places)?;
+    let model = projection.label::<S>();
+    let mut source = open(model, projection, &places)?;
     for partition in &projection.partitions {
-        metrics::halted(S::MODEL, *partition).set(0.0);
+        metrics::halted(model, *partition).set(0.0);
     }
     projection.progress.note(&stored);
-    projection.health.up(S::MODEL);
-    tracing::info!(
-        model = S::MODEL,
-        partitions = stored.len(),
-        "projector.session.start"
-    );
+    if projection.role.leads() {
+        projection.health.up(S::MODEL);
+    }
+    tracing::info!(model, partitions = stored.len(), "projector.session.start");
     let mut fold = Fold::new(stored);
     loop {
-        projection.feeds.settle(S::MODEL, &mut source, || fold.places());
+        let leads = projection.role.leads();
+        projection
+            .feeds
+            .settle(model, leads, &mut source, || fold.places());
         let Ok(next) = tokio::time::timeout(IDLE, source.subscription.next()).await else {
             // Nothing came, so nothing was committed: look whether the store still has what it had.
             if store.checkpoints(&projection.partitions).await? != *fold.stored() {
@@ -134,7 +155,7 @@ async fn try_session<S: Store>(
         let chunks = match next {
             Ok(chunks) => chunks,
             Err(Missed::Behind) => {
-                source = open(S::MODEL, projection, &fold.places())?;
+                source = open(model, projection, &fold.places())?;
                 continue;
             }
             Err(missed) => return Err(Ended::Reader(missed)),
@@ -143,19 +164,26 @@ async fn try_session<S: Store>(
         if steps.is_empty() {
             continue;
         }
-        let begun = Instant::now();
+        let (begun, steps_before) = (Instant::now(), projection.traffic.steps());
+        if leads {
+            projection.traffic.note(steps.len());
+        }
         let folded = fold.run(store, &steps).await?;
         report_halted::<S>(&folded, projection);
         if folded.committed == Committed::Superseded {
             return Err(Ended::Superseded);
         }
         projection.progress.note(fold.stored());
+        let metrics = handles.of(&projection.role);
         metrics.commit_seconds.record(begun.elapsed());
         metrics.records.increment(steps.len() as u64);
         #[allow(clippy::cast_precision_loss, reason = "a histogram is of floats")]
         metrics.batch_records.record(steps.len() as f64);
         if let Some(delay) = folded.last.and_then(since) {
             metrics.delay_seconds.record(delay);
+        }
+        if !leads && source.is_far() {
+            projection.traffic.make_way(steps_before, begun.elapsed()).await;
         }
     }
 }
@@ -172,7 +200,7 @@ fn resume(checkpoint: &Checkpoint) -> Checkpoint {
 fn open(model: &'static str, projection: &Projection, places: &Places) -> Result<Source, Ended> {
     projection
         .feeds
-        .open(model, places)
+        .open(model, projection.role.leads(), places)
         .map_err(|error| StoreError::Corrupt(format!("no thread for the reader: {error}")).into())
 }
 
@@ -193,11 +221,11 @@ async fn confirmed<S: Store>(
     for partition in lost {
         let found = stored.get(&partition).copied().unwrap_or(Checkpoint::BEGINNING);
         tracing::error!(
-            model = S::MODEL, topic = metrics::topic(partition), partition = partition.partition,
+            model = projection.label::<S>(), topic = metrics::topic(partition), partition = partition.partition,
             next_offset = found.next_offset, last_offset = found.last_offset, link = %found.link,
             "projector.checkpoint.lost: the log has no such record any more; the partition is projected again from its beginning"
         );
-        metrics::resets(S::MODEL, partition).increment(1);
+        metrics::resets(projection.label::<S>(), partition).increment(1);
         store.reset(partition, found).await?;
         stored.insert(partition, Checkpoint::BEGINNING);
     }
@@ -245,19 +273,39 @@ fn unconfirmed(
 }
 
 fn report_halted<S: Store>(folded: &Folded, projection: &Projection) {
+    let model = projection.label::<S>();
     for (partition, reason) in &folded.halted {
         let (topic, number) = (metrics::topic(*partition), partition.partition);
         tracing::error!(
-            model = S::MODEL,
+            model,
             topic,
             partition = number,
             reason,
             "projector.partition.halted: its views stand still until the cause is gone and the projector is started again"
         );
-        metrics::halted(S::MODEL, *partition).set(1.0);
+        metrics::halted(model, *partition).set(1.0);
         projection
             .health
-            .down("halted", format!("{topic} {number} ({}): {reason}", S::MODEL));
+            .down("halted", format!("{topic} {number} ({model}): {reason}"));
+    }
+}
+
+/// Metrics for both roles.
+struct Handles {
+    leading: ModelMetrics,
+    beside: ModelMetrics,
+}
+
+impl Handles {
+    fn new(model: &'static str) -> Self {
+        Self {
+            leading: ModelMetrics::new(metrics::label(model, true)),
+            beside: ModelMetrics::new(metrics::label(model, false)),
+        }
+    }
+
+    fn of(&self, role: &Role) -> &ModelMetrics {
+        if role.leads() { &self.leading } else { &self.beside }
     }
 }
 

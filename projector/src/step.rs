@@ -2,6 +2,16 @@
 
 use eventlog::{Checkpoint, Positions, TopicPartition};
 use schemas::{OrderEvent, StockEvent, Timestamp};
+use uuid::Uuid;
+
+/// What goes with an order's event into the history.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    /// The command that it answers.
+    pub(crate) command_id: Uuid,
+    /// What it depends on.
+    pub(crate) causes: Positions,
+}
 
 /// What a record does to the views.
 #[derive(Debug)]
@@ -9,7 +19,7 @@ pub(crate) enum Effect {
     /// Nothing: void, a refusal, a barrier.
     None,
     /// Changes an order.
-    Order(Box<OrderEvent>, Positions),
+    Order(Box<OrderEvent>, Origin),
     /// Changes stock.
     Stock(Box<StockEvent>, Positions),
     /// It counts, and cannot be decoded. The partition stops before it.

@@ -1,30 +1,67 @@
 //! The model in Postgres: tables, and the two ways to them.
 
+mod compare;
+mod copy;
+mod current;
+mod generations;
+mod history;
+mod orders;
 mod read;
+mod sales;
 mod write;
 
 use std::str::FromStr;
 use std::time::Duration;
 
-use eventlog::{Checkpoint, Link, Topic, TopicPartition};
+use eventlog::{Checkpoint, Link, Positions, Topic, TopicPartition};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
+pub use generations::PostgresGenerations;
+pub(crate) use generations::live;
+pub use history::{Events, History};
 pub use read::{After, Filter, OrderRow, Page, PostgresReader};
+pub(crate) use sales::number;
+pub use sales::{Sales, Top};
 pub use write::PostgresStore;
 
+use crate::generations::Generations;
 use crate::store::StoreError;
 
-/// Brings the tables up to date. Idempotent, and safe against another one at the same time.
+/// The one layout that there was before generations, which nothing reads any more: all of it can be made again from the log.
+const FORGET_OLD: &str = "\
+DO $$ BEGIN \
+  PERFORM pg_advisory_xact_lock(1952541036); \
+  IF to_regclass('public.checkpoints') IS NOT NULL THEN \
+    DROP TABLE IF EXISTS public.deployment, public.checkpoints, public.orders, public.stock, public.order_events, \
+      public.sales, public._sqlx_migrations; \
+  END IF; \
+END $$";
+
+/// Brings the tables up to date, and begins the first generation of this code. Idempotent, and safe against another one at
+/// the same time.
 pub async fn migrate(database_url: &str) -> Result<(), StoreError> {
     let mut connection = PgConnection::connect_with(&options(database_url, "tailwater-deploy")?).await?;
+    connection.execute(FORGET_OLD).await?;
     sqlx::migrate!("./migrations").run(&mut connection).await?;
     connection.close().await?;
-    Ok(())
+    PostgresGenerations::new(database_url, "tailwater-deploy")?
+        .begin()
+        .await
 }
 
 pub(crate) fn options(database_url: &str, name: &str) -> Result<PgConnectOptions, StoreError> {
     Ok(PgConnectOptions::from_str(database_url)?.application_name(name))
+}
+
+/// Where the tables of a generation are.
+pub(crate) fn schema(generation: i32) -> String {
+    format!("g{generation}")
+}
+
+/// Options of connections that see the tables of one generation.
+fn options_of(database_url: &str, name: &str, generation: i32) -> Result<PgConnectOptions, StoreError> {
+    Ok(options(database_url, name)?.options([("search_path", schema(generation))]))
 }
 
 /// A pool that connects when it is first used, so that a service starts while Postgres is down.
@@ -58,19 +95,29 @@ fn checkpoint(
     ))
 }
 
+/// The positions of the orders partitions, as a query aggregates them: every row has the same.
+fn as_of(positions: &mut Positions, partitions: Option<Vec<i32>>, offsets: Option<Vec<i64>>) {
+    if !positions.is_empty() {
+        return;
+    }
+    let partitions = partitions.unwrap_or_default();
+    for (partition, offset) in partitions.into_iter().zip(offsets.unwrap_or_default()) {
+        let topic = Topic::Orders;
+        positions.observe(TopicPartition { topic, partition }, offset);
+    }
+}
+
 fn index(topic: Topic) -> i16 {
     i16::from(topic.index())
 }
 
-/// Every checkpoint of this version of the model.
+/// Every checkpoint.
 pub(crate) async fn all_checkpoints(
     connection: &mut PgConnection,
 ) -> Result<std::collections::BTreeMap<TopicPartition, Checkpoint>, StoreError> {
-    let rows: Vec<CheckpointRow> = sqlx::query_as(
-        "SELECT topic, partition, next_offset, last_offset, link FROM checkpoints WHERE model_version = $1",
-    )
-    .bind(crate::MODEL_VERSION)
-    .fetch_all(connection)
-    .await?;
+    let rows: Vec<CheckpointRow> =
+        sqlx::query_as("SELECT topic, partition, next_offset, last_offset, link FROM checkpoints")
+            .fetch_all(connection)
+            .await?;
     rows.into_iter().map(checkpoint).collect()
 }

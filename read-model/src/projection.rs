@@ -3,11 +3,14 @@
 //! A refusal or a barrier changes no view. An event that does not fit the view before it is a [`Misfit`]: the writer would
 //! never have made it, so the log or this code is wrong, and the view stays as it was.
 
+mod history;
 mod order;
+pub mod sales;
 mod stock;
 #[cfg(test)]
 mod tests;
 
+pub use history::{At, order_at};
 pub use order::apply_order;
 pub use stock::apply_stock;
 

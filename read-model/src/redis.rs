@@ -1,8 +1,11 @@
 //! The model in Redis: keys, scripts, and the two ways to them.
 //!
-//! A partition's watermark and documents share a hash slot, `{<prefix>:<topic>:<partition>}`, so that one script changes
-//! them together, one call reads them together, and they are lost together: no watermark, no model.
+//! A partition's watermark and documents share a hash slot, `{<prefix>:<version>:<topic>:<partition>}`, so that one script
+//! changes them together, one call reads them together, and they are lost together: no watermark, no model. Beside them is
+//! which generation is live, so that it is read in the same call.
 
+mod compare;
+mod generations;
 mod keys;
 mod read;
 mod write;
@@ -14,6 +17,7 @@ use ::redis::io::tcp::TcpSettings;
 use ::redis::{Client, IntoConnectionInfo};
 use eventlog::{Checkpoint, Link};
 
+pub use generations::RedisGenerations;
 pub(crate) use keys::Keys;
 pub use read::RedisReader;
 pub use write::RedisStore;

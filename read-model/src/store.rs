@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use eventlog::{Checkpoint, TopicPartition};
+use eventlog::{Checkpoint, Positions, TopicPartition};
+use schemas::OrderEvent;
 use uuid::Uuid;
 
+use crate::projection::sales::SalesChanges;
 use crate::view::{Order, Stock};
 
 /// What can go wrong with a store. All of it is worth trying again, but for [`StoreError::Corrupt`].
@@ -28,6 +30,9 @@ pub enum StoreError {
     /// It takes longer than it may.
     #[error("no answer in time")]
     Slow,
+    /// What was asked for cannot be done as things are.
+    #[error("{0}")]
+    Refused(String),
     /// A model that moves on cannot be read as a whole.
     #[error("the model moved on while it was read")]
     Moving,
@@ -44,6 +49,25 @@ pub struct Move {
     pub to: Checkpoint,
 }
 
+/// An effective event of an order, to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptEvent<'a> {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// The order's sequence after it.
+    pub sequence: u64,
+    /// The command that it answers.
+    pub command_id: Uuid,
+    /// What it depends on.
+    pub causes: &'a Positions,
+    /// The event.
+    pub event: &'a OrderEvent,
+}
+
 /// Changes of any number of partitions: the new checkpoints, and each view that changed, once, as it is at the end.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
@@ -53,6 +77,10 @@ pub struct Batch<'a> {
     pub orders: Vec<(i32, &'a Order)>,
     /// Stock and its partitions.
     pub stock: Vec<(i32, &'a Stock)>,
+    /// The events that changed these orders, in the order of each partition; empty unless [`Store::KEEPS_HISTORY`].
+    pub events: Vec<KeptEvent<'a>>,
+    /// How the sales change by it; empty unless [`Store::KEEPS_HISTORY`].
+    pub sales: SalesChanges<'a>,
 }
 
 /// What became of a batch.
@@ -69,6 +97,8 @@ pub enum Committed {
 pub trait Store: Send + 'static {
     /// Its name in logs and metrics: `postgres` or `redis`.
     const MODEL: &'static str;
+    /// Whether it keeps the orders' events and the sales beside the views.
+    const KEEPS_HISTORY: bool;
 
     /// The stored checkpoint of each of these partitions, made where there is none.
     fn checkpoints(
@@ -76,7 +106,7 @@ pub trait Store: Send + 'static {
         partitions: &[TopicPartition],
     ) -> impl Future<Output = Result<BTreeMap<TopicPartition, Checkpoint>, StoreError>> + Send;
 
-    /// Forgets a partition whose checkpoint is still `found`: its views go, and its checkpoint is the beginning.
+    /// Forgets a partition whose checkpoint is still `found`: all that was made from it goes, and its checkpoint is the beginning.
     fn reset(
         &mut self,
         partition: TopicPartition,

@@ -1,6 +1,7 @@
-//! Order by order, SKU by SKU.
+//! Order by order, SKU by SKU, event by event.
 
 use domain::Order;
+use read_model::snapshot::Kept;
 use read_model::{ModelSnapshot, OrderView};
 
 use super::fold::Folded;
@@ -98,5 +99,47 @@ pub fn stock(folded: &Folded, model: &ModelSnapshot, report: &mut ModelReport) {
     }
     for sku in model.stock.keys().filter(|sku| !folded.stock.contains_key(*sku)) {
         report.differ(format!("SKU {sku}: in the model, not in the log"));
+    }
+}
+
+/// Compares every kept event of an order, in both directions.
+pub fn events(folded: &Folded, kept: &Kept, report: &mut ModelReport) {
+    report.events = Some(folded.order_events.len());
+    for (place, digest) in &folded.order_events {
+        let (partition, offset) = place;
+        match kept.events.get(place) {
+            None => report.differ(format!(
+                "the event of partition {partition}, offset {offset}: not kept"
+            )),
+            Some(found) if found != digest => report.differ(format!(
+                "the event of partition {partition}, offset {offset}: kept otherwise than it is in the log"
+            )),
+            Some(_) => {}
+        }
+    }
+    let unknown = |place: &&(i32, i64)| !folded.order_events.contains_key(*place);
+    for (partition, offset) in kept.events.keys().filter(unknown) {
+        report.differ(format!(
+            "the event of partition {partition}, offset {offset}: kept, not in the log"
+        ));
+    }
+}
+
+/// Compares the sales, in both directions.
+pub fn sales(folded: &Folded, kept: &Kept, report: &mut ModelReport) {
+    let sales = folded.sales();
+    report.sales = Some(sales.len());
+    for (key, amount) in &sales {
+        let found = kept.sales.get(key).copied().unwrap_or_default();
+        if found != *amount {
+            report.differ(format!(
+                "sales of {key:?}: {amount:?} in the log, {found:?} in the model"
+            ));
+        }
+    }
+    for (key, found) in kept.sales.iter().filter(|(key, _)| !sales.contains_key(*key)) {
+        report.differ(format!(
+            "sales of {key:?}: none in the log, {found:?} in the model"
+        ));
     }
 }

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use domain::{Order, OrderStatus, State, Stock};
 use eventlog::{Chain, Checkpoint, LogConfig, LogReader, LogRecord, TopicPartition, Verdict};
+use read_model::KeptEvent;
+use read_model::projection::sales::Amount;
+use read_model::snapshot::{self, SoldKey};
+use read_model::view::Day;
 use schemas::{Codec, Event};
 use uuid::Uuid;
 
@@ -21,6 +25,10 @@ pub struct Folded {
     pub orders: HashMap<Uuid, Order>,
     /// Stock by SKU.
     pub stock: HashMap<String, Stock>,
+    /// The partition that each order was placed in.
+    pub order_partitions: HashMap<Uuid, i32>,
+    /// The digest of each event of an order, by partition and offset.
+    pub order_events: HashMap<(i32, i64), u64>,
     /// Effective events, refusals and barriers left out.
     pub events: u64,
     /// Effective refusals.
@@ -98,9 +106,22 @@ fn take(
         Event::Order(order) => {
             let id = order.order_id().context("an order's event names no order")?;
             let state = folded.orders.remove(&id).map(State::Order);
-            if let Some(State::Order(order)) = domain::evolve(state, &event, envelope.event_id)? {
-                folded.orders.insert(id, order);
-            }
+            let Some(State::Order(state)) = domain::evolve(state, &event, envelope.event_id)? else {
+                return Ok(());
+            };
+            let kept = KeptEvent {
+                order_id: id,
+                partition: partition.partition,
+                offset: record.offset,
+                sequence: state.sequence,
+                command_id: envelope.command_id,
+                causes: &envelope.causes,
+                event: order,
+            };
+            let place = (partition.partition, record.offset);
+            folded.order_events.insert(place, snapshot::digest(&kept)?);
+            folded.order_partitions.entry(id).or_insert(partition.partition);
+            folded.orders.insert(id, state);
         }
         Event::Stock(stock) => {
             let sku = stock.sku().context("a stock event names no SKU")?.to_owned();
@@ -114,6 +135,32 @@ fn take(
 }
 
 impl Folded {
+    /// What was sold: the lines of confirmed, paid and shipped orders, by the UTC day on which they were placed.
+    pub fn sales(&self) -> HashMap<SoldKey, Amount> {
+        let mut sales: HashMap<SoldKey, Amount> = HashMap::new();
+        for (id, order) in &self.orders {
+            match order.status {
+                OrderStatus::Confirmed | OrderStatus::Paid | OrderStatus::Shipped => {}
+                OrderStatus::Pending
+                | OrderStatus::Rejected
+                | OrderStatus::Cancelled
+                | OrderStatus::Expired => {
+                    continue;
+                }
+            }
+            let partition = self.order_partitions.get(id).copied().unwrap_or(-1);
+            for line in &order.placed.lines {
+                let day = Day::of(order.placed.at);
+                let key = (partition, day, line.sku.clone(), order.placed.currency.clone());
+                let amount = sales.entry(key).or_default();
+                amount.quantity += i128::from(line.quantity);
+                amount.revenue_minor += i128::from(line.quantity.saturating_mul(line.unit_price_minor));
+            }
+        }
+        sales.retain(|_, amount| *amount != Amount::default());
+        sales
+    }
+
     /// How many orders have each status.
     pub fn statuses(&self) -> BTreeMap<&'static str, usize> {
         let all = [

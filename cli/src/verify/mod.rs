@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use eventlog::{Checkpoint, LogReader, Topic, TopicPartition, registry, topics};
-use read_model::{ModelSnapshot, snapshot};
+use read_model::{ModelSnapshot, StoreError, snapshot};
 
 use crate::settings::Places;
 use fold::Folded;
@@ -82,21 +82,28 @@ fn ends(places: &Places, partitions: i32) -> anyhow::Result<BTreeMap<TopicPartit
 }
 
 /// A model's snapshot once it has come as far as the log went, or as it is when time is up.
-async fn settled<F, E>(
+async fn settled<F>(
     ends: &BTreeMap<TopicPartition, i64>,
     deadline: Instant,
     mut read: impl FnMut() -> F,
-) -> Result<ModelSnapshot, E>
+) -> Result<ModelSnapshot, StoreError>
 where
-    F: Future<Output = Result<ModelSnapshot, E>>,
+    F: Future<Output = Result<ModelSnapshot, StoreError>>,
 {
     loop {
-        let model = read().await?;
-        let behind = ends
-            .iter()
-            .any(|(partition, end)| at(&model, *partition).next_offset < *end);
-        if !behind || Instant::now() > deadline {
-            return Ok(model);
+        let late = Instant::now() > deadline;
+        match read().await {
+            Ok(model) => {
+                let behind = ends
+                    .iter()
+                    .any(|(partition, end)| at(&model, *partition).next_offset < *end);
+                if !behind || late {
+                    return Ok(model);
+                }
+            }
+            // It was lost, and is being made again.
+            Err(StoreError::Absent) if !late => {}
+            Err(error) => return Err(error),
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -136,5 +143,9 @@ fn examine(folded: &Folded, model: &ModelSnapshot, ends: &BTreeMap<TopicPartitio
     }
     compare::orders(folded, model, &mut report);
     compare::stock(folded, model, &mut report);
+    if let Some(kept) = &model.kept {
+        compare::events(folded, kept, &mut report);
+        compare::sales(folded, kept, &mut report);
+    }
     report
 }

@@ -16,6 +16,10 @@ pub struct ModelReport {
     pub orders: usize,
     /// SKUs compared.
     pub skus: usize,
+    /// Kept events compared; none where the model keeps none.
+    pub events: Option<usize>,
+    /// Rows of the sales compared; none where the model has none.
+    pub sales: Option<usize>,
     /// Records that the model had not examined when time was up.
     pub behind: i64,
     /// All differences.
@@ -111,8 +115,12 @@ impl Report {
             }
         }
         for (name, model) in &self.models {
+            let kept = match (model.events, model.sales) {
+                (Some(events), Some(sales)) => format!(", {events} events and {sales} sales"),
+                _ => String::new(),
+            };
             println!(
-                "{name}: {} orders and {} SKUs compared, {} differences, {} records behind",
+                "{name}: {} orders and {} SKUs{kept} compared, {} differences, {} records behind",
                 model.orders, model.skus, model.differences, model.behind
             );
             for difference in &model.named {
@@ -135,7 +143,8 @@ impl Report {
             .iter()
             .map(|(name, model)| {
                 let report = json!({
-                    "orders": model.orders, "skus": model.skus, "behind": model.behind,
+                    "orders": model.orders, "skus": model.skus, "events": model.events, "sales": model.sales,
+                    "behind": model.behind,
                     "differences": model.differences, "named": model.named,
                 });
                 ((*name).to_owned(), report)

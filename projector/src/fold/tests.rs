@@ -1,23 +1,31 @@
-//! Folding into a store that is a map: any division into batches gives the same views, poison stops one partition, and
+//! Folding into a store that is maps: any division into batches gives the same model, poison stops one partition, and
 //! somebody else who commits is noticed.
 
 use eventlog::{Link, Topic};
 use proptest::prelude::*;
-use schemas::orders::{OrderConfirmed, OrderPlaced, PlacedLine};
+use read_model::HistoryEvent;
+use read_model::projection::sales::Amount;
+use read_model::view::Day;
+use schemas::orders::{OrderCancelled, OrderConfirmed, OrderPlaced, PlacedLine};
 use schemas::stock::{StockReceived, StockReserved};
 
 use super::*;
+use crate::step::Origin;
 
-/// A store that is two maps.
+/// A store that is maps.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Maps {
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     orders: BTreeMap<Uuid, Order>,
     stock: BTreeMap<String, Stock>,
+    events: BTreeMap<(i32, i64), HistoryEvent>,
+    /// By partition, day, SKU and currency; none is zero.
+    sales: BTreeMap<(i32, Day, String, String), Amount>,
 }
 
 impl Store for Maps {
     const MODEL: &'static str = "maps";
+    const KEEPS_HISTORY: bool = true;
 
     async fn checkpoints(
         &mut self,
@@ -78,6 +86,23 @@ impl Store for Maps {
                 .iter()
                 .map(|(_, stock)| (stock.view.sku.clone(), (*stock).clone())),
         );
+        for kept in &batch.events {
+            let event = HistoryEvent::of(kept)?;
+            let before = self.events.insert((kept.partition, kept.offset), event);
+            assert_eq!(before, None, "no event is kept twice");
+        }
+        for (key, change) in batch.sales.iter() {
+            let key = (
+                key.partition,
+                key.day,
+                key.sku.to_owned(),
+                key.currency.to_owned(),
+            );
+            let amount = self.sales.entry(key).or_default();
+            amount.quantity += change.quantity;
+            amount.revenue_minor += change.revenue_minor;
+        }
+        self.sales.retain(|_, amount| *amount != Amount::default());
         Ok(Committed::Yes)
     }
 }
@@ -136,7 +161,7 @@ impl Script {
             total_minor: 1,
             lines: vec![line],
         });
-        self.push(ORDERS, Effect::Order(Box::new(event), Positions::new()))
+        self.push(ORDERS, Effect::Order(Box::new(event), Origin::default()))
     }
 
     fn confirmed(&mut self, id: u128) -> &mut Self {
@@ -146,7 +171,16 @@ impl Script {
             order_id,
             line: 0,
         });
-        self.push(ORDERS, Effect::Order(Box::new(event), Positions::new()))
+        self.push(ORDERS, Effect::Order(Box::new(event), Origin::default()))
+    }
+
+    fn cancelled(&mut self, id: u128) -> &mut Self {
+        let event = OrderEvent::Cancelled(OrderCancelled {
+            occurred_at: Timestamp(3),
+            order_id: Uuid::from_u128(id),
+            reason: "r".to_owned(),
+        });
+        self.push(ORDERS, Effect::Order(Box::new(event), Origin::default()))
     }
 
     fn received(&mut self, sku: &str) -> &mut Self {
@@ -195,10 +229,14 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut script = Script::default();
         script.received("a").placed(1).received("b").reserved("a").placed(2).confirmed(1).reserved("b").reserved("a");
-        script.push(ORDERS, Effect::None).confirmed(2).received("a");
+        script.push(ORDERS, Effect::None).confirmed(2).received("a").cancelled(1);
         runtime.block_on(async {
             let whole = fold(&script.steps(), &[100], false).await;
             prop_assert_eq!(whole.orders.len(), 2);
+            let kept: Vec<_> = whole.events.values().map(|event| (event.order_id.as_u128(), event.sequence)).collect();
+            prop_assert_eq!(kept, [(1, 1), (2, 1), (1, 2), (2, 2), (1, 3)]);
+            let sold: Vec<i128> = whole.sales.values().map(|amount| amount.quantity).collect();
+            prop_assert_eq!(sold, [1], "one was taken out again");
             prop_assert_eq!(whole.stock["a"].view.available, 16);
             prop_assert_eq!(whole, fold(&script.steps(), &sizes, fresh).await);
             Ok(())

@@ -23,7 +23,7 @@ fn take(ring: &mut Ring, subscriber: Subscriber) -> Vec<(TopicPartition, i64)> {
 
 /// A ring in which both partitions were read up to 10 from 0 on, a pair of records in each chunk.
 fn ten() -> (Ring, Subscriber) {
-    let (mut ring, first) = Ring::new(places(0, 0));
+    let (mut ring, first) = Ring::new(places(0, 0), Reach::NEAR);
     for offset in 0..10 {
         ring.push(chunk(vec![step(A, offset), step(B, offset)], 100));
     }
@@ -48,13 +48,13 @@ fn somebody_comes_in_at_the_head_in_the_middle_and_at_the_floor() {
 
 #[test]
 fn nobody_comes_in_where_nothing_is_held() {
-    let (mut ring, first) = Ring::new(places(5, 5));
+    let (mut ring, first) = Ring::new(places(5, 5), Reach::NEAR);
     for offset in 5..10 {
         ring.push(chunk(vec![step(A, offset)], 100));
     }
     assert_eq!(ring.subscribe(&places(4, 5)), Err(Refusal::Elsewhere), "behind");
     assert_eq!(ring.subscribe(&places(9, 6)), Err(Refusal::Elsewhere), "ahead");
-    let (mut other, _) = Ring::new(Places::from([(A, before(0))]));
+    let (mut other, _) = Ring::new(Places::from([(A, before(0))]), Reach::NEAR);
     assert_eq!(
         other.subscribe(&places(0, 0)),
         Err(Refusal::Elsewhere),
@@ -91,7 +91,7 @@ fn nobody_comes_in_where_the_chain_stands_differently() {
 
 #[test]
 fn the_fastest_sets_the_pace_and_who_is_too_slow_loses_his_place() {
-    let (mut ring, slow) = Ring::new(places(0, 0));
+    let (mut ring, slow) = Ring::new(places(0, 0), Reach::NEAR);
     let fast = ring.subscribe(&places(0, 0)).unwrap();
     let mut offset = 0;
     let mut fill = |ring: &mut Ring| {
@@ -101,7 +101,11 @@ fn the_fastest_sets_the_pace_and_who_is_too_slow_loses_his_place() {
         }
     };
     fill(&mut ring);
-    assert_eq!(ring.chunks.len() as u64, AHEAD_CHUNKS_MAX, "nobody is in a hurry");
+    assert_eq!(
+        ring.chunks.len() as u64,
+        Reach::NEAR.ahead_chunks_max,
+        "nobody is in a hurry"
+    );
     while take(&mut ring, fast).last().unwrap().1 < 15 {
         fill(&mut ring);
     }
@@ -169,7 +173,7 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #[test]
     fn whoever_comes_in_gets_every_step_from_there_on_or_is_told(ops in prop::collection::vec(op(), 1..200)) {
-        let (mut ring, first) = Ring::new(places(0, 0));
+        let (mut ring, first) = Ring::new(places(0, 0), Reach::NEAR);
         let mut models = vec![Model { subscriber: first, places: places(0, 0) }];
         let mut heads = [0, 0];
         for op in ops {
@@ -181,7 +185,7 @@ proptest! {
                         step(if b { B } else { A }, *head - 1)
                     });
                     ring.push(chunk(steps.collect(), bytes));
-                    prop_assert!(ring.bytes <= HELD_BYTES_MAX + 2 * MIB);
+                    prop_assert!(ring.bytes <= Reach::NEAR.held_bytes_max + 2 * MIB);
                 }
                 Op::Push(..) => {}
                 Op::Take(number) => {

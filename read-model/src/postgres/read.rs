@@ -1,27 +1,57 @@
 //! What queries ask of Postgres. Rows and checkpoint come from one statement, and so from one snapshot.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use eventlog::{Positions, Topic, TopicPartition};
+use eventlog::{Checkpoint, Positions, Topic, TopicPartition};
 use schemas::Timestamp;
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{index, options, pool};
-use crate::MODEL_VERSION;
+use super::current::{Asking, live};
+use super::{CheckpointRow, as_of, checkpoint, index};
 use crate::deployment::{self, Deployment};
 use crate::reading::{Document, Reading, from_json, sequence, to_json, with_notes};
 use crate::store::StoreError;
 use crate::view::StockView;
 
-/// The model in Postgres, for reading.
+const ORDER: &str = concat!(
+    "SELECT c.next_offset, o.sequence, o.causes, o.doc, o.notes, ",
+    live!(),
+    " FROM checkpoints AS c LEFT JOIN orders AS o ON o.order_id = $3 WHERE c.topic = $1 AND c.partition = $2"
+);
+
+const STOCK: &str = concat!(
+    "SELECT c.next_offset, s.on_hand, s.reserved, s.sequence, s.causes, ",
+    live!(),
+    " FROM checkpoints AS c LEFT JOIN stock AS s ON s.sku = $3 WHERE c.topic = $1 AND c.partition = $2"
+);
+
+const CUSTOMER: &str = concat!(
+    "SELECT c.partitions, c.offsets, o.placed_at_us, o.order_id, o.causes, o.doc, ",
+    live!(),
+    " FROM (SELECT array_agg(partition) AS partitions, array_agg(next_offset) AS offsets \
+            FROM checkpoints WHERE topic = $1) AS c \
+      LEFT JOIN LATERAL \
+           (SELECT placed_at_us, order_id, causes, doc FROM orders \
+            WHERE customer_id = $2 AND placed_at_us >= $3 AND placed_at_us < $4 \
+              AND (placed_at_us, order_id) < ($5, $6) AND ($7::text IS NULL OR status = $7) \
+            ORDER BY placed_at_us DESC, order_id DESC LIMIT $8) AS o ON true \
+      ORDER BY o.placed_at_us DESC, o.order_id DESC"
+);
+
+const CHECKPOINTS: &str = concat!(
+    "SELECT topic, partition, next_offset, last_offset, link, ",
+    live!(),
+    " FROM checkpoints"
+);
+
+/// The live generation of the model in Postgres, for reading.
 #[derive(Clone, Debug)]
 pub struct PostgresReader {
-    pool: PgPool,
+    pub(super) asking: Asking,
 }
 
-/// Which of a customer's orders.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which of a customer's orders; all by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only of this status.
     pub status: Option<domain::OrderStatus>,
@@ -63,27 +93,24 @@ pub struct Page {
 impl PostgresReader {
     /// Connects when it is first used.
     pub fn new(database_url: &str) -> Result<Self, StoreError> {
-        let options = options(database_url, "tailwater-query")?.options([("statement_timeout", "10s")]);
         Ok(Self {
-            pool: pool(options, 8, Duration::from_secs(1)),
+            asking: Asking::new(database_url)?,
         })
     }
 
     /// An order with its notes.
     pub async fn order(&self, partition: i32, order_id: Uuid) -> Result<Reading, StoreError> {
         type Row = (i64, Option<i64>, Option<String>, Option<String>, Option<String>);
-        let row: Option<Row> = sqlx::query_as(
-            "SELECT c.next_offset, o.sequence, o.causes, o.doc, o.notes FROM checkpoints AS c \
-             LEFT JOIN orders AS o ON o.order_id = $4 \
-             WHERE c.model_version = $1 AND c.topic = $2 AND c.partition = $3",
-        )
-        .bind(MODEL_VERSION)
-        .bind(index(Topic::Orders))
-        .bind(partition)
-        .bind(order_id)
-        .fetch_optional(&self.pool)
-        .await?;
-        let Some((position, version, causes, doc, notes)) = row else {
+        let rows: Vec<Row> = self
+            .asking
+            .rows(|| {
+                sqlx::query(ORDER)
+                    .bind(index(Topic::Orders))
+                    .bind(partition)
+                    .bind(order_id)
+            })
+            .await?;
+        let Some((position, version, causes, doc, notes)) = rows.into_iter().next() else {
             return Ok(Reading {
                 position: 0,
                 document: None,
@@ -109,18 +136,16 @@ impl PostgresReader {
     /// The stock of a SKU.
     pub async fn stock(&self, partition: i32, sku: &str) -> Result<Reading, StoreError> {
         type Row = (i64, Option<i64>, Option<i64>, Option<i64>, Option<String>);
-        let row: Option<Row> = sqlx::query_as(
-            "SELECT c.next_offset, s.on_hand, s.reserved, s.sequence, s.causes FROM checkpoints AS c \
-             LEFT JOIN stock AS s ON s.sku = $4 \
-             WHERE c.model_version = $1 AND c.topic = $2 AND c.partition = $3",
-        )
-        .bind(MODEL_VERSION)
-        .bind(index(Topic::Stock))
-        .bind(partition)
-        .bind(sku)
-        .fetch_optional(&self.pool)
-        .await?;
-        let Some((position, on_hand, reserved, version, causes)) = row else {
+        let rows: Vec<Row> = self
+            .asking
+            .rows(|| {
+                sqlx::query(STOCK)
+                    .bind(index(Topic::Stock))
+                    .bind(partition)
+                    .bind(sku)
+            })
+            .await?;
+        let Some((position, on_hand, reserved, version, causes)) = rows.into_iter().next() else {
             return Ok(Reading {
                 position: 0,
                 document: None,
@@ -166,42 +191,26 @@ impl PostgresReader {
             placed_at: Timestamp(i64::MAX),
             order_id: Uuid::max(),
         });
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT c.partitions, c.offsets, o.placed_at_us, o.order_id, o.causes, o.doc \
-             FROM (SELECT array_agg(partition) AS partitions, array_agg(next_offset) AS offsets \
-                   FROM checkpoints WHERE model_version = $1 AND topic = $2) AS c \
-             LEFT JOIN LATERAL \
-                  (SELECT placed_at_us, order_id, causes, doc FROM orders \
-                   WHERE customer_id = $3 AND placed_at_us >= $4 AND placed_at_us < $5 \
-                     AND (placed_at_us, order_id) < ($6, $7) AND ($8::text IS NULL OR status = $8) \
-                   ORDER BY placed_at_us DESC, order_id DESC LIMIT $9) AS o ON true \
-             ORDER BY o.placed_at_us DESC, o.order_id DESC",
-        )
-        .bind(MODEL_VERSION)
-        .bind(index(Topic::Orders))
-        .bind(customer_id)
-        .bind(filter.from.map_or(i64::MIN, Timestamp::micros))
-        .bind(filter.to.map_or(i64::MAX, Timestamp::micros))
-        .bind(after.placed_at.micros())
-        .bind(after.order_id)
-        .bind(filter.status.map(domain::OrderStatus::as_str))
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
+        let rows: Vec<Row> = self
+            .asking
+            .rows(|| {
+                sqlx::query(CUSTOMER)
+                    .bind(index(Topic::Orders))
+                    .bind(customer_id)
+                    .bind(filter.from.map_or(i64::MIN, Timestamp::micros))
+                    .bind(filter.to.map_or(i64::MAX, Timestamp::micros))
+                    .bind(after.placed_at.micros())
+                    .bind(after.order_id)
+                    .bind(filter.status.map(domain::OrderStatus::as_str))
+                    .bind(i64::from(limit))
+            })
+            .await?;
         let mut page = Page::default();
-        if let Some((Some(partitions), Some(offsets), ..)) = rows.first() {
-            for (partition, offset) in partitions.iter().zip(offsets) {
-                page.positions.observe(
-                    TopicPartition {
-                        topic: Topic::Orders,
-                        partition: *partition,
-                    },
-                    *offset,
-                );
-            }
-        }
-        for row in rows {
-            if let (_, _, Some(placed_at_us), Some(order_id), Some(causes), Some(doc)) = row {
+        for (partitions, offsets, placed_at_us, order_id, causes, doc) in rows {
+            as_of(&mut page.positions, partitions, offsets);
+            if let (Some(placed_at_us), Some(order_id), Some(causes), Some(doc)) =
+                (placed_at_us, order_id, causes, doc)
+            {
                 let after = After {
                     placed_at: Timestamp(placed_at_us),
                     order_id,
@@ -218,24 +227,23 @@ impl PostgresReader {
 
     /// How far the model is, over all partitions.
     pub async fn positions(&self) -> Result<Positions, StoreError> {
-        let rows: Vec<(i16, i32, i64)> =
-            sqlx::query_as("SELECT topic, partition, next_offset FROM checkpoints WHERE model_version = $1")
-                .bind(MODEL_VERSION)
-                .fetch_all(&self.pool)
-                .await?;
-        let mut positions = Positions::new();
-        for (topic, partition, next_offset) in rows {
-            if let Some(topic) = u8::try_from(topic).ok().and_then(Topic::from_index) {
-                positions.observe(TopicPartition { topic, partition }, next_offset);
-            }
-        }
-        Ok(positions)
+        let checkpoints = self.checkpoints().await?;
+        Ok(checkpoints
+            .into_iter()
+            .map(|(partition, checkpoint)| (partition, checkpoint.next_offset))
+            .collect())
+    }
+
+    /// Every checkpoint of the model: how far it is, with the link of the last effective record.
+    pub async fn checkpoints(&self) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
+        let rows: Vec<CheckpointRow> = self.asking.rows(|| sqlx::query(CHECKPOINTS)).await?;
+        rows.into_iter().map(checkpoint).collect()
     }
 
     /// Which log the model is made from.
     pub async fn deployment(&self) -> Result<Option<Deployment>, StoreError> {
         let row: Option<(Vec<u8>, i32)> = sqlx::query_as("SELECT log_id, partitions FROM deployment")
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.asking.shared())
             .await?;
         row.map(|(id, partitions)| deployment::of(&id, partitions))
             .transpose()

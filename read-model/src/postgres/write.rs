@@ -7,8 +7,7 @@ use eventlog::{Checkpoint, Topic, TopicPartition};
 use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 
-use super::{all_checkpoints, index, options, pool};
-use crate::MODEL_VERSION;
+use super::{all_checkpoints, index, options_of, orders, pool};
 use crate::reading::{from_json, sequence, to_json};
 use crate::store::{Batch, Committed, Move, Store, StoreError};
 use crate::view::{Order, Stock, StockView};
@@ -20,11 +19,11 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects when it is first used.
-    pub fn new(database_url: &str) -> Result<Self, StoreError> {
+    /// Of one generation. Connects when it is first used.
+    pub fn new(database_url: &str, generation: i32) -> Result<Self, StoreError> {
         // A commit that is lost with the server's memory takes its rows and its checkpoint together, so the projector makes
         // it again from the log: waiting for the disk would buy nothing.
-        let options = options(database_url, "tailwater-projector")?.options([
+        let options = options_of(database_url, "tailwater-projector", generation)?.options([
             ("synchronous_commit", "off"),
             ("statement_timeout", "30s"),
             ("idle_in_transaction_session_timeout", "30s"),
@@ -41,6 +40,7 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     const MODEL: &'static str = "postgres";
+    const KEEPS_HISTORY: bool = true;
 
     async fn checkpoints(
         &mut self,
@@ -53,11 +53,10 @@ impl Store for PostgresStore {
         let numbers: Vec<i32> = partitions.iter().map(|partition| partition.partition).collect();
         let beginning = Checkpoint::BEGINNING;
         sqlx::query(
-            "INSERT INTO checkpoints (model_version, topic, partition, next_offset, last_offset, link) \
-             SELECT $1, topic, partition, $4, $5, $6 FROM UNNEST($2::smallint[], $3::integer[]) AS wanted (topic, partition) \
+            "INSERT INTO checkpoints (topic, partition, next_offset, last_offset, link) \
+             SELECT topic, partition, $3, $4, $5 FROM UNNEST($1::smallint[], $2::integer[]) AS wanted (topic, partition) \
              ON CONFLICT DO NOTHING",
         )
-        .bind(MODEL_VERSION)
         .bind(topics)
         .bind(numbers)
         .bind(beginning.next_offset)
@@ -85,14 +84,20 @@ impl Store for PostgresStore {
         .await?
             == Committed::Yes
         {
-            let delete = match partition.topic {
-                Topic::Orders => "DELETE FROM orders WHERE partition = $1",
-                Topic::Stock => "DELETE FROM stock WHERE partition = $1",
+            let deletes: &[&'static str] = match partition.topic {
+                Topic::Orders => &[
+                    "DELETE FROM orders WHERE partition = $1",
+                    "DELETE FROM order_events WHERE partition = $1",
+                    "DELETE FROM sales WHERE partition = $1",
+                ],
+                Topic::Stock => &["DELETE FROM stock WHERE partition = $1"],
             };
-            sqlx::query(delete)
-                .bind(partition.partition)
-                .execute(&mut *transaction)
-                .await?;
+            for delete in deletes {
+                sqlx::query(*delete)
+                    .bind(partition.partition)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
             transaction.commit().await?;
         }
         Ok(())
@@ -141,7 +146,7 @@ impl Store for PostgresStore {
             return Ok(Committed::Superseded);
         }
         if !batch.orders.is_empty() {
-            upsert_orders(&mut transaction, &batch.orders).await?;
+            orders::store(&mut transaction, batch).await?;
         }
         if !batch.stock.is_empty() {
             upsert_stock(&mut transaction, &batch.stock).await?;
@@ -163,12 +168,11 @@ async fn advance(transaction: &mut PgTransaction<'_>, moves: &[Move]) -> Result<
     };
     let updated = sqlx::query(
         "UPDATE checkpoints AS stored SET next_offset = m.to_next, last_offset = m.to_last, link = m.to_link \
-         FROM UNNEST($2::smallint[], $3::integer[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[], $8::bytea[]) \
+         FROM UNNEST($1::smallint[], $2::integer[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[]) \
               AS m (topic, partition, from_next, from_link, to_next, to_last, to_link) \
-         WHERE stored.model_version = $1 AND stored.topic = m.topic AND stored.partition = m.partition \
+         WHERE stored.topic = m.topic AND stored.partition = m.partition \
            AND stored.next_offset = m.from_next AND stored.link = m.from_link",
     )
-    .bind(MODEL_VERSION)
     .bind(moves.iter().map(|step| index(step.partition.topic)).collect::<Vec<i16>>())
     .bind(moves.iter().map(|step| step.partition.partition).collect::<Vec<i32>>())
     .bind(column(|step| step.from.next_offset))
@@ -183,41 +187,6 @@ async fn advance(transaction: &mut PgTransaction<'_>, moves: &[Move]) -> Result<
     } else {
         Ok(Committed::Superseded)
     }
-}
-
-async fn upsert_orders(
-    transaction: &mut PgTransaction<'_>,
-    orders: &[(i32, &Order)],
-) -> Result<(), StoreError> {
-    let size = orders.len();
-    let (mut docs, mut notes, mut causes) = (
-        Vec::with_capacity(size),
-        Vec::with_capacity(size),
-        Vec::with_capacity(size),
-    );
-    for (_, order) in orders {
-        docs.push(to_json(&order.view)?);
-        notes.push(to_json(&order.notes)?);
-        causes.push(to_json(&order.causes)?);
-    }
-    sqlx::query(
-        "INSERT INTO orders (order_id, partition, customer_id, placed_at_us, status, sequence, causes, doc, notes) \
-         SELECT * FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[]) \
-         ON CONFLICT (order_id) DO UPDATE SET status = excluded.status, sequence = excluded.sequence, \
-           causes = excluded.causes, doc = excluded.doc, notes = excluded.notes",
-    )
-    .bind(orders.iter().map(|(_, order)| order.view.order_id).collect::<Vec<Uuid>>())
-    .bind(orders.iter().map(|(partition, _)| *partition).collect::<Vec<i32>>())
-    .bind(orders.iter().map(|(_, order)| order.view.customer_id.as_str()).collect::<Vec<&str>>())
-    .bind(orders.iter().map(|(_, order)| order.view.placed_at.micros()).collect::<Vec<i64>>())
-    .bind(orders.iter().map(|(_, order)| order.view.status.as_str()).collect::<Vec<&str>>())
-    .bind(orders.iter().map(|(_, order)| order.view.sequence.cast_signed()).collect::<Vec<i64>>())
-    .bind(causes)
-    .bind(docs)
-    .bind(notes)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
 }
 
 async fn upsert_stock(

@@ -1,5 +1,7 @@
 //! What the projection makes of events, and that any sequence of them is taken or refused without harm.
 
+mod beside;
+
 use domain::OrderStatus;
 use eventlog::{Positions, Topic, TopicPartition};
 use proptest::prelude::*;

@@ -1,22 +1,32 @@
-//! What queries ask of Redis. Watermark and document come from one `MGET`, and so from one moment.
+//! What queries ask of Redis. Which generation is live, its watermark and the document come from one `MGET`, and so from one
+//! moment.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use ::redis::AsyncCommands;
 use ::redis::aio::ConnectionManager;
-use eventlog::{Positions, Topic, TopicPartition};
+use eventlog::{Checkpoint, Positions, Topic, TopicPartition};
 use uuid::Uuid;
 
+use super::keys::{KeysOf, partitions};
 use super::{Keys, connection, document, parse_watermark};
 use crate::deployment::{self, Deployment};
 use crate::reading::Reading;
 use crate::store::StoreError;
 
-/// The model in Redis, for reading. Lists of a customer are not in it.
+/// How often a read that finds another generation live goes after it.
+const ATTEMPTS_MAX: usize = 4;
+
+/// The live generation of the model in Redis, for reading. Lists of a customer are not in it.
 #[derive(Clone)]
 pub struct RedisReader {
     connection: ConnectionManager,
     keys: Keys,
+    /// The generation that was live when somebody last looked. Numbers begin with one.
+    live: Arc<AtomicI32>,
 }
 
 impl std::fmt::Debug for RedisReader {
@@ -33,64 +43,118 @@ impl RedisReader {
         Ok(Self {
             connection: connection(redis_url, Duration::from_secs(1))?,
             keys: Keys::new(prefix),
+            live: Arc::default(),
         })
     }
 
     /// An order with its notes.
     pub async fn order(&self, partition: i32, order_id: Uuid) -> Result<Reading, StoreError> {
-        self.read(
-            TopicPartition {
-                topic: Topic::Orders,
-                partition,
-            },
-            self.keys.order(partition, order_id),
-        )
+        let topic = Topic::Orders;
+        self.read(TopicPartition { topic, partition }, |keys| {
+            keys.order(partition, order_id)
+        })
         .await
     }
 
     /// The stock of a SKU.
     pub async fn stock(&self, partition: i32, sku: &str) -> Result<Reading, StoreError> {
-        self.read(
-            TopicPartition {
-                topic: Topic::Stock,
-                partition,
-            },
-            self.keys.stock(partition, sku),
-        )
+        let topic = Topic::Stock;
+        self.read(TopicPartition { topic, partition }, |keys| {
+            keys.stock(partition, sku)
+        })
         .await
     }
 
-    async fn read(&self, partition: TopicPartition, key: String) -> Result<Reading, StoreError> {
-        let (watermark, text): (Option<String>, Option<String>) = self
-            .connection
-            .clone()
-            .mget(&[self.keys.watermark(partition), key])
-            .await?;
-        // Without a watermark there is no model, whatever is left of one: another model must answer.
-        let watermark = watermark.ok_or(StoreError::Absent)?;
-        let position = parse_watermark(&watermark)?.next_offset;
-        let document = text.map(|text| document(&text)).transpose()?;
-        Ok(Reading { position, document })
+    async fn read(
+        &self,
+        partition: TopicPartition,
+        key: impl Fn(&KeysOf) -> String,
+    ) -> Result<Reading, StoreError> {
+        type Values = (Option<i32>, Option<String>, Option<String>);
+        let pointer = self.keys.live(partition);
+        for _ in 0..ATTEMPTS_MAX {
+            let keys = self.keys.of(self.live.load(Ordering::Relaxed));
+            let names = [&pointer, &keys.watermark(partition), &key(&keys)];
+            let (live, watermark, text): Values = self.connection.clone().mget(&names).await?;
+            if !self.is_live(&keys, live)? {
+                continue;
+            }
+            // Without a watermark there is no model, whatever is left of one: another model must answer.
+            let watermark = watermark.ok_or(StoreError::Absent)?;
+            let position = parse_watermark(&watermark)?.next_offset;
+            let document = text.map(|text| document(&text)).transpose()?;
+            return Ok(Reading { position, document });
+        }
+        Err(StoreError::Moving)
+    }
+
+    /// Whether what was read with these keys is live; if not, the next ones are.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`] where none is: the model was lost, and is being made again.
+    fn is_live(&self, keys: &KeysOf, live: Option<i32>) -> Result<bool, StoreError> {
+        let live = live.ok_or(StoreError::Absent)?;
+        self.live.store(live, Ordering::Relaxed);
+        Ok(live == keys.generation())
     }
 
     /// How far the model is, over all partitions.
     pub async fn positions(&self, partitions: i32) -> Result<Positions, StoreError> {
-        let all: Vec<TopicPartition> = Topic::ALL
+        let checkpoints = self.checkpoints(partitions).await?;
+        Ok(checkpoints
             .into_iter()
-            .flat_map(|topic| (0..partitions).map(move |partition| TopicPartition { topic, partition }))
-            .collect();
-        let mut pipeline = ::redis::pipe();
-        for partition in &all {
-            pipeline.get(self.keys.watermark(*partition));
-        }
-        let texts: Vec<Option<String>> = pipeline.query_async(&mut self.connection.clone()).await?;
-        let mut positions = Positions::new();
-        for (partition, text) in all.into_iter().zip(texts) {
-            if let Some(text) = text {
-                positions.observe(partition, parse_watermark(&text)?.next_offset);
+            .map(|(partition, checkpoint)| (partition, checkpoint.next_offset))
+            .collect())
+    }
+
+    /// Every watermark of the model: how far it is, with the link of the last effective record. A partition that is not there
+    /// (yet) is not named.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`] where none is: the model was lost, and is being made again.
+    pub async fn checkpoints(&self, count: i32) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let keys = self.keys.of(self.live.load(Ordering::Relaxed));
+            let mut pipeline = ::redis::pipe();
+            for partition in partitions(count) {
+                pipeline.mget(&[self.keys.live(partition), keys.watermark(partition)]);
+            }
+            let found: Vec<(Option<i32>, Option<String>)> =
+                pipeline.query_async(&mut self.connection.clone()).await?;
+            if found.iter().all(|(live, _)| live.is_none()) {
+                return Err(StoreError::Absent);
+            }
+            let (mut checkpoints, mut moved) = (BTreeMap::new(), false);
+            for (partition, (live, text)) in partitions(count).zip(found) {
+                let Some(live) = live else { continue };
+                moved |= !self.is_live(&keys, Some(live))?;
+                if let Some(text) = text {
+                    checkpoints.insert(partition, parse_watermark(&text)?);
+                }
+            }
+            if !moved {
+                return Ok(checkpoints);
             }
         }
-        Ok(positions)
+        Err(StoreError::Moving)
+    }
+
+    /// How far a topic's partitions have been examined, with the link of the last effective record of each, by partition.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`] where a partition has no watermark: the model was lost, or is being begun.
+    pub async fn positions_with_links(
+        &self,
+        topic: Topic,
+        count: i32,
+    ) -> Result<Vec<(i32, Checkpoint)>, StoreError> {
+        let mut found = self.checkpoints(count).await?;
+        (0..count)
+            .map(|partition| {
+                let checkpoint = found.remove(&TopicPartition { topic, partition });
+                Ok((partition, checkpoint.ok_or(StoreError::Absent)?))
+            })
+            .collect()
     }
 
     /// Which log the model is made from.

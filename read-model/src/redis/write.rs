@@ -5,20 +5,33 @@ use std::time::Duration;
 
 use ::redis::aio::ConnectionManager;
 use ::redis::{AsyncCommands, Script};
-use eventlog::{Checkpoint, LogId, Topic, TopicPartition};
+use eventlog::{Checkpoint, Topic, TopicPartition};
 use futures::future::try_join_all;
 use uuid::Uuid;
 
-use super::{Keys, connection, parse_watermark, read_order, read_stock, watermark, write_order, write_stock};
+use super::keys::{Keys, KeysOf};
+use super::{connection, parse_watermark, read_order, read_stock, watermark, write_order, write_stock};
 use crate::store::{Batch, Committed, Move, Store, StoreError};
 use crate::view::{Order, Stock};
 
 /// Stores documents and watermark where the watermark is the one that the batch starts from.
 const COMMIT: &str = "\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1]) end
+local pairs = {}
+for i = 2, #KEYS do
+  pairs[#pairs + 1] = KEYS[i]
+  pairs[#pairs + 1] = ARGV[i + 1]
+  if #pairs == 2000 then redis.call('MSET', unpack(pairs)) pairs = {} end
+end
+if #pairs > 0 then redis.call('MSET', unpack(pairs)) end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1";
+
+/// Begins a partition that has no watermark, if its generation is registered; the watermark that there is then.
+const BEGIN: &str = "\
+if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then return false end
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+return redis.call('GET', KEYS[1])";
 
 /// Takes the watermark away where it is still this one.
 const FORGET: &str = "\
@@ -34,11 +47,12 @@ return 1";
 /// How many keys one command looks at: Redis serves nobody else meanwhile.
 const CHUNK: usize = 500;
 
-/// The model in Redis, for writing.
+/// A generation of the model in Redis, for writing.
 pub struct RedisStore {
     connection: ConnectionManager,
-    keys: Keys,
+    keys: KeysOf,
     commit: Script,
+    begin: Script,
     forget: Script,
     purge: Script,
 }
@@ -52,22 +66,16 @@ impl std::fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Connects when it is first used.
-    pub fn new(redis_url: &str, prefix: &str) -> Result<Self, StoreError> {
+    /// Of one generation. Connects when it is first used.
+    pub fn new(redis_url: &str, prefix: &str, generation: i32) -> Result<Self, StoreError> {
         Ok(Self {
             connection: connection(redis_url, Duration::from_secs(5))?,
-            keys: Keys::new(prefix),
+            keys: Keys::new(prefix).of(generation),
             commit: Script::new(COMMIT),
+            begin: Script::new(BEGIN),
             forget: Script::new(FORGET),
             purge: Script::new(PURGE),
         })
-    }
-
-    /// Notes which log the model is made from, for query services that start while Kafka is down.
-    pub async fn store_deployment(&mut self, log_id: LogId, partitions: i32) -> Result<(), StoreError> {
-        let mut value = partitions.to_be_bytes().to_vec();
-        value.extend(log_id.0);
-        Ok(self.connection.set(self.keys.deployment(), value).await?)
     }
 
     /// The stored watermark of a partition. Where there is none, the model was lost or never there: what is left of it must not
@@ -79,17 +87,20 @@ impl RedisStore {
         }
         self.purge(partition).await?;
         // Somebody else may have begun meanwhile.
-        let _: bool = self
-            .connection
-            .set_nx(&key, watermark(Checkpoint::BEGINNING))
+        let text: Option<String> = self
+            .begin
+            .key(&key)
+            .key(self.keys.shared().registry())
+            .arg(watermark(Checkpoint::BEGINNING))
+            .arg(self.keys.generation())
+            .invoke_async(&mut self.connection)
             .await?;
-        let text: Option<String> = self.connection.get(&key).await?;
-        text.map_or(Ok(Checkpoint::BEGINNING), |text| parse_watermark(&text))
+        parse_watermark(&text.ok_or(StoreError::Absent)?)
     }
 
     /// Removes what a model that has no watermark left behind.
     async fn purge(&mut self, partition: TopicPartition) -> Result<(), StoreError> {
-        let (pattern, watermark) = (self.keys.documents(partition), self.keys.watermark(partition));
+        let (pattern, watermark) = (self.keys.pattern(partition), self.keys.watermark(partition));
         let mut cursor = 0_u64;
         loop {
             let (next, found): (u64, Vec<String>) = ::redis::cmd("SCAN")
@@ -155,6 +166,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     const MODEL: &'static str = "redis";
+    const KEEPS_HISTORY: bool = false;
 
     async fn checkpoints(
         &mut self,

@@ -1,0 +1,267 @@
+//! Which generations of a model are projected: all of this code's version that there are, each in a task of its own.
+//!
+//! It looks again and again, so that one that is made is filled, and one that is discarded is left alone. It makes those
+//! that have come to the end of the log ready to be read; and where nothing is live, because all was lost or this is a new
+//! version, it makes what is ready live. Any number of projectors may do so at the same time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use eventlog::{LogConfig, LogError, LogReader, Positions, Topic, TopicPartition};
+use read_model::StoreError;
+use read_model::generations::{self, Generation, Generations, State};
+use service_kit::Health;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::feeds::Feeds;
+use crate::lag::{Progress, Watched};
+use crate::session::{self, Projection};
+use crate::traffic::Traffic;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_millis(500);
+/// Between two looks while something is being filled, which somebody waits for.
+const EVERY_FILLING: Duration = Duration::from_millis(200);
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a generation is to its model.
+#[derive(Debug, Default)]
+pub(crate) struct Role(AtomicBool);
+
+impl Role {
+    fn of(leads: bool) -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(leads)))
+    }
+
+    /// Whether it is what is read, or will be as soon as it can: nothing else is.
+    pub(crate) fn leads(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, leads: bool) {
+        self.0.store(leads, Ordering::Relaxed);
+    }
+}
+
+/// What all models share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) log: LogConfig,
+    pub(crate) feeds: Arc<Feeds>,
+    pub(crate) health: Health,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) watched: Watched,
+    pub(crate) traffic: Arc<Traffic>,
+    /// How many partitions each topic has.
+    pub(crate) count: i32,
+}
+
+impl Shared {
+    fn partitions(&self) -> Vec<TopicPartition> {
+        let count = self.count;
+        Topic::ALL
+            .into_iter()
+            .flat_map(|topic| (0..count).map(move |partition| TopicPartition { topic, partition }))
+            .collect()
+    }
+}
+
+/// A generation that is projected.
+struct Running {
+    role: Arc<Role>,
+    progress: Progress,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+/// Why a look came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Projects every generation of a model until the projector stops.
+pub(crate) async fn keep<G: Generations>(generations: G, shared: Shared) -> anyhow::Result<()> {
+    let model = G::MODEL;
+    let mut running: BTreeMap<i32, Running> = BTreeMap::new();
+    let mut ends = None;
+    while !shared.shutdown.is_cancelled() {
+        let mut every = EVERY;
+        match look(&generations).await {
+            Ok(all) => {
+                follow(&generations, &shared, &all, &mut running).await?;
+                if all.iter().any(|one| one.state == State::Filling) {
+                    every = EVERY_FILLING;
+                }
+                if let Err(trouble) = advance(&generations, &shared, &all, &mut ends).await {
+                    tracing::warn!(model, %trouble, "projector.generation.wait");
+                }
+            }
+            Err(error) => {
+                if running.is_empty() {
+                    shared.health.down(model, error.to_string());
+                }
+                tracing::warn!(model, %error, "projector.generations.unknown");
+            }
+        }
+        tokio::select! {
+            () = shared.shutdown.cancelled() => {}
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+    for (_, one) in running {
+        one.task.await??;
+    }
+    Ok(())
+}
+
+/// Those of this version; the first one is begun where there is none.
+async fn look<G: Generations>(generations: &G) -> Result<Vec<Generation>, StoreError> {
+    let mut all = generations.list().await?;
+    if !all.iter().any(Generation::is_ours) {
+        generations.begin().await?;
+        all = generations.list().await?;
+    }
+    all.retain(Generation::is_ours);
+    Ok(all)
+}
+
+/// Starts and stops what is to be projected, and says to each what it is.
+async fn follow<G: Generations>(
+    generations: &G,
+    shared: &Shared,
+    all: &[Generation],
+    running: &mut BTreeMap<i32, Running>,
+) -> anyhow::Result<()> {
+    let model = G::MODEL;
+    let leader = generations::live(all).or_else(|| all.last().copied());
+    let is_leader = |number: i32| leader.is_some_and(|leader| leader.number == number);
+    let gone: Vec<i32> = running
+        .keys()
+        .copied()
+        .filter(|number| all.iter().all(|one| one.number != *number))
+        .collect();
+    for number in gone {
+        if let Some(one) = running.remove(&number) {
+            tracing::info!(model, generation = number, "projector.generation.left");
+            one.stop.cancel();
+            one.task.await??;
+            shared.watched.remove(&one.progress);
+        }
+    }
+    for (number, one) in running.iter() {
+        one.role.set(is_leader(*number));
+    }
+    for generation in all {
+        let number = generation.number;
+        if running.contains_key(&number) {
+            continue;
+        }
+        tracing::info!(model, generation = number, state = %generation.state, "projector.generation.found");
+        let role = Role::of(is_leader(number));
+        let progress = Progress::new(model, Arc::clone(&role));
+        let stop = shared.shutdown.child_token();
+        let projection = Projection {
+            log: shared.log.clone(),
+            feeds: Arc::clone(&shared.feeds),
+            partitions: shared.partitions(),
+            health: shared.health.clone(),
+            shutdown: stop.clone(),
+            progress: progress.clone(),
+            role: Arc::clone(&role),
+            traffic: Arc::clone(&shared.traffic),
+        };
+        shared.watched.add(progress.clone());
+        let task = tokio::spawn(session::keep_projecting(generations.store(number)?, projection));
+        let started = Running {
+            role,
+            progress,
+            stop,
+            task,
+        };
+        running.insert(number, started);
+    }
+    Ok(())
+}
+
+/// Makes ready what has come to the end of the log, and live what nothing else is. `ends` is where the log ended at the last
+/// look: it goes on meanwhile, so who has come that far is near.
+async fn advance<G: Generations>(
+    generations: &G,
+    shared: &Shared,
+    all: &[Generation],
+    ends: &mut Option<Positions>,
+) -> Result<(), Trouble> {
+    let live = generations::live(all);
+    let mut behind: Vec<Generation> = all
+        .iter()
+        .filter(|one| one.state == State::Filling)
+        .copied()
+        .collect();
+    let torn = match live {
+        Some(live) if !generations.is_whole(live.number).await? => Some(live),
+        _ => None,
+    };
+    behind.extend(torn);
+    if behind.is_empty() {
+        *ends = None;
+    } else {
+        let now = log_ends(shared).await?;
+        let upto = ends.replace(now.clone()).unwrap_or(now);
+        for one in behind {
+            let (number, at) = (one.number, generations.positions(one).await?);
+            if upto
+                .iter()
+                .all(|(partition, end)| at.get(partition).unwrap_or(0) >= end)
+            {
+                tracing::info!(
+                    model = G::MODEL,
+                    generation = number,
+                    "projector.generation.filled"
+                );
+                if Some(one) == torn {
+                    generations.switch(number).await?;
+                } else {
+                    generations.complete(number).await?;
+                }
+            }
+        }
+    }
+    if live.is_none() {
+        let all = generations.list().await?;
+        let ready = |one: &&Generation| one.is_ours() && matches!(one.state, State::Ready | State::Kept);
+        if generations::live(&all).is_none()
+            && let Some(newest) = all.iter().rfind(ready)
+        {
+            tracing::info!(
+                model = G::MODEL,
+                generation = newest.number,
+                "projector.generation.live"
+            );
+            generations.switch(newest.number).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn log_ends(shared: &Shared) -> Result<Positions, Trouble> {
+    let (log, partitions) = (shared.log.clone(), shared.partitions());
+    let asked = tokio::task::spawn_blocking(move || {
+        let reader = LogReader::new(&log, "projector-ends")?;
+        let end = |partition| Ok((partition, reader.watermarks(partition, LOG_TIMEOUT)?.1));
+        partitions
+            .into_iter()
+            .map(end)
+            .collect::<Result<Positions, LogError>>()
+    });
+    match asked.await {
+        Ok(ends) => Ok(ends?),
+        Err(error) => Err(StoreError::Corrupt(error.to_string()).into()),
+    }
+}

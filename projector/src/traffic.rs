@@ -1,0 +1,68 @@
+//! Who is read comes first: what is filled beside it makes way while that has work to do.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A batch of so many records says that there is a backlog.
+const BACKLOG_STEPS: usize = 1_000;
+/// For how long it says so.
+const BACKLOG_FOR: Duration = Duration::from_millis(200);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A batch goes on after so long all the same: what is filled must come to an end, too.
+const WAY_MAX: Duration = Duration::from_secs(1);
+
+/// What the generations that are read have done lately, of all models.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    begun: Instant,
+    steps: AtomicU64,
+    /// When there was a backlog last, in milliseconds since `begun`; 0 for never.
+    backlog_at_ms: AtomicU64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            steps: AtomicU64::new(0),
+            backlog_at_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Traffic {
+    /// A generation that is read takes a batch of so many records.
+    pub(crate) fn note(&self, steps: usize) {
+        self.steps.fetch_add(steps as u64, Ordering::Relaxed);
+        if steps >= BACKLOG_STEPS {
+            self.backlog_at_ms.store(self.now_ms().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// How many records those have had.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Waits after a batch that took so long, and before which there were so many steps: while there is a backlog, and else
+    /// for half of the batch where there was anything to do.
+    pub(crate) async fn make_way(&self, steps_before: u64, took: Duration) {
+        let waiting = Instant::now();
+        while self.has_backlog() && waiting.elapsed() < WAY_MAX {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        if self.steps() > steps_before {
+            tokio::time::sleep((took / 2).min(WAY_MAX)).await;
+        }
+    }
+
+    fn has_backlog(&self) -> bool {
+        let at = self.backlog_at_ms.load(Ordering::Relaxed);
+        at > 0 && self.now_ms().saturating_sub(at) < BACKLOG_FOR.as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+    }
+}

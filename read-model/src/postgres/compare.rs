@@ -1,0 +1,202 @@
+//! Two generations in one database, compared there: what leaves it is digests.
+
+use std::collections::BTreeMap;
+
+use eventlog::{Positions, Topic};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use super::{CheckpointRow, checkpoint, index, options, schema};
+use crate::compare::{Comparison, Look, bounds, compare};
+use crate::store::StoreError;
+
+/// A table, what names a row of it (of `o` or of `n`), and what is compared of it.
+struct Table {
+    name: &'static str,
+    rows: &'static str,
+    key: &'static str,
+    row_name: &'static str,
+}
+
+const TABLES: [Table; 3] = [
+    Table {
+        name: "order",
+        rows: "orders",
+        key: "order_id",
+        row_name: "order_id::text",
+    },
+    Table {
+        name: "stock of",
+        rows: "stock",
+        key: "sku",
+        row_name: "sku",
+    },
+    Table {
+        name: "sales of",
+        rows: "(SELECT * FROM {schema}.sales WHERE quantity <> 0 OR revenue_minor <> 0)",
+        key: "partition, day, sku, currency",
+        row_name: "format('%s/%s/%s/%s', partition, day, currency, sku)",
+    },
+];
+
+impl Table {
+    /// The rows of a generation with their names and digests.
+    fn of(&self, generation: i32) -> String {
+        let schema = schema(generation);
+        let rows = if self.rows.contains("{schema}") {
+            self.rows.replace("{schema}", &schema)
+        } else {
+            format!("{schema}.{}", self.rows)
+        };
+        format!(
+            "(SELECT {}, {} AS row_name, hash_record_extended(r, 0) AS digest FROM {rows} AS r)",
+            self.key, self.row_name
+        )
+    }
+
+    /// The names of rows that differ, with both digests; $1: only these, where it is not null.
+    fn differing(&self, old: i32, new: i32) -> String {
+        format!(
+            "SELECT coalesce(o.row_name, n.row_name), o.digest, n.digest \
+             FROM {} AS o FULL JOIN {} AS n USING ({}) \
+             WHERE o.digest IS DISTINCT FROM n.digest AND ($1::text[] IS NULL OR coalesce(o.row_name, n.row_name) = ANY($1))",
+            self.of(old),
+            self.of(new),
+            self.key
+        )
+    }
+}
+
+/// Compares them.
+pub(super) async fn generations(database_url: &str, old: i32, new: i32) -> Result<Comparison, StoreError> {
+    compare(|names| async move {
+        let options = options(database_url, "tailwater-rebuild")?.options([("work_mem", "128MB")]);
+        let mut connection = PgConnection::connect_with(&options).await?;
+        let look = look(&mut connection, old, new, names).await?;
+        connection.close().await?;
+        Ok(look)
+    })
+    .await
+}
+
+/// All in one snapshot.
+async fn look(
+    connection: &mut PgConnection,
+    old: i32,
+    new: i32,
+    names: Option<Vec<String>>,
+) -> Result<Look, StoreError> {
+    let mut transaction = connection
+        .begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .await?;
+    let connection = &mut *transaction;
+    let (before, after) = bounds(
+        &positions(connection, old).await?,
+        &positions(connection, new).await?,
+    );
+    let mut look = Look {
+        before,
+        after,
+        ..Look::default()
+    };
+    for table in &TABLES {
+        let of_table = |name: &String| {
+            name.strip_prefix(table.name)?
+                .strip_prefix(' ')
+                .map(str::to_owned)
+        };
+        let only: Option<Vec<String>> = names
+            .as_ref()
+            .map(|names| names.iter().filter_map(of_table).collect());
+        if only.as_ref().is_some_and(Vec::is_empty) {
+            continue;
+        }
+        let rows: Vec<(String, Option<i64>, Option<i64>)> =
+            sqlx::query_as(AssertSqlSafe(table.differing(old, new)))
+                .bind(only)
+                .fetch_all(&mut *connection)
+                .await?;
+        for (name, in_old, in_new) in rows {
+            look.differing
+                .insert(format!("{} {name}", table.name), (in_old, in_new));
+        }
+        if names.is_none() {
+            let statement = format!("SELECT count(*) FROM {} AS counted", table.of(new));
+            let count: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+                .fetch_one(&mut *connection)
+                .await?;
+            look.compared += count.unsigned_abs();
+        }
+    }
+    events(connection, old, new, names.as_deref(), &mut look).await?;
+    transaction.rollback().await?;
+    Ok(look)
+}
+
+async fn positions(connection: &mut PgConnection, generation: i32) -> Result<Positions, StoreError> {
+    let statement = format!(
+        "SELECT topic, partition, next_offset, last_offset, link FROM {}.checkpoints",
+        schema(generation)
+    );
+    let rows: Vec<CheckpointRow> = sqlx::query_as(AssertSqlSafe(statement))
+        .fetch_all(connection)
+        .await?;
+    let at = |row| checkpoint(row).map(|(partition, checkpoint)| (partition, checkpoint.next_offset));
+    rows.into_iter().map(at).collect()
+}
+
+/// What both have examined never changes: so whole partitions are compared by one digest, and events only where that differs.
+async fn events(
+    connection: &mut PgConnection,
+    old: i32,
+    new: i32,
+    names: Option<&[String]>,
+    look: &mut Look,
+) -> Result<(), StoreError> {
+    const NAME: &str = "event";
+    type Digests = BTreeMap<i32, (i64, Option<i64>)>;
+    if names.is_some_and(|names| !names.iter().any(|name| name.starts_with(NAME))) {
+        return Ok(());
+    }
+    let (ours, theirs) = (schema(old), schema(new));
+    let upto = format!(
+        "(SELECT partition, least(o.next_offset, n.next_offset) AS upto \
+          FROM {ours}.checkpoints AS o JOIN {theirs}.checkpoints AS n USING (topic, partition) WHERE topic = {})",
+        index(Topic::Orders)
+    );
+    let mut digests: Vec<Digests> = Vec::new();
+    for schema in [&ours, &theirs] {
+        let statement = format!(
+            "SELECT partition, count(*), bit_xor(hash_record_extended(e, 0)) FROM {schema}.order_events AS e \
+             LEFT JOIN {upto} AS c USING (partition) WHERE upto IS NULL OR \"offset\" < upto GROUP BY partition"
+        );
+        let rows: Vec<(i32, i64, Option<i64>)> = sqlx::query_as(AssertSqlSafe(statement))
+            .fetch_all(&mut *connection)
+            .await?;
+        let by_partition = |(partition, count, digest)| (partition, (count, digest));
+        digests.push(rows.into_iter().map(by_partition).collect());
+    }
+    if names.is_none() {
+        let counts = digests
+            .last()
+            .map(|all| all.values().map(|(count, _)| count).sum::<i64>());
+        look.compared += counts.unwrap_or_default().unsigned_abs();
+    }
+    if digests.first() == digests.last() {
+        return Ok(());
+    }
+    let statement = format!(
+        "SELECT partition, \"offset\", hash_record_extended(o, 0), hash_record_extended(n, 0) \
+         FROM {ours}.order_events AS o FULL JOIN {theirs}.order_events AS n USING (partition, \"offset\") \
+         LEFT JOIN {upto} AS c USING (partition) \
+         WHERE (upto IS NULL OR \"offset\" < upto) \
+           AND hash_record_extended(o, 0) IS DISTINCT FROM hash_record_extended(n, 0)"
+    );
+    let rows: Vec<(i32, i64, Option<i64>, Option<i64>)> = sqlx::query_as(AssertSqlSafe(statement))
+        .fetch_all(connection)
+        .await?;
+    for (partition, offset, in_old, in_new) in rows {
+        let name = format!("{NAME} of partition {partition}, offset {offset}");
+        look.differing.insert(name, (in_old, in_new));
+    }
+    Ok(())
+}
