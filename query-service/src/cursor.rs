@@ -14,7 +14,7 @@ const BYTES: usize = 1 + 8 + 16 + 8;
 const NAMESPACE: Uuid = Uuid::from_u128(0x7461_696c_7761_7465_725f_6375_7273_6f72);
 
 /// The cursor that goes on behind an order, in a list of that customer with those filters.
-pub(crate) fn write(after: After, customer_id: &str, filter: &Filter) -> String {
+pub fn write(after: After, customer_id: &str, filter: &Filter) -> String {
     let mut bytes = Vec::with_capacity(BYTES);
     bytes.push(VERSION);
     bytes.extend(after.placed_at.micros().to_be_bytes());
@@ -24,8 +24,11 @@ pub(crate) fn write(after: After, customer_id: &str, filter: &Filter) -> String 
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The place behind which to go on; 400 for what [`write`] did not make for this list.
-pub(crate) fn read(text: &str, customer_id: &str, filter: &Filter) -> Result<After, Problem> {
+/// The place behind which to go on.
+///
+/// # Errors
+/// 400 for what [`write()`] did not make for this list.
+pub fn read(text: &str, customer_id: &str, filter: &Filter) -> Result<After, Problem> {
     let malformed = || {
         Problem::malformed_cursor(
             "It is not the next_cursor of an answer with this customer and these filters.",

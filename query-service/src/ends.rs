@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use eventlog::{LogConfig, LogReader, TopicPartition};
+use eventlog::{LogConfig, LogReader, Positions, TopicPartition};
+use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,6 +37,15 @@ impl Ends {
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(Question { partition, answer }).ok()?;
         answered.await.ok()
+    }
+
+    /// The same of several partitions; none where anything is missing.
+    pub(crate) async fn of_all(&self, partitions: &[TopicPartition]) -> Option<Positions> {
+        let asked = partitions.iter().map(async |partition| {
+            let end = self.of(*partition).await?;
+            Some((*partition, end))
+        });
+        join_all(asked).await.into_iter().collect()
     }
 }
 

@@ -1,6 +1,5 @@
 //! Which log the tokens belong to, and how many partitions it has: from Kafka, else from what the models noted.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use eventlog::{LogConfig, LogError, TokenKey, topics};
@@ -33,9 +32,8 @@ pub(crate) async fn learn(
     log: &LogConfig,
     secret: &Secret,
     models: &Models,
-    identity: &OnceLock<Identity>,
     health: &Health,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Identity> {
     health.down("identity", "neither Kafka nor a model says which log this is");
     loop {
         let found = match of_kafka(log).await {
@@ -49,11 +47,8 @@ pub(crate) async fn learn(
         };
         if let Some(Deployment { log_id, partitions }) = found {
             let key = TokenKey::new(secret.expose().as_bytes(), log_id);
-            if identity.set(Identity { key, partitions }).is_ok() {
-                tracing::info!(partitions, "query.identity.known");
-            }
-            health.up("identity");
-            return Ok(());
+            tracing::info!(partitions, "query.identity.known");
+            return Ok(Identity { key, partitions });
         }
         tokio::time::sleep(RETRY_EVERY).await;
     }
@@ -65,20 +60,17 @@ pub(crate) async fn learn(
 /// Where Kafka says that it is another log: a restart learns it anew.
 pub(crate) async fn watch(
     log: &LogConfig,
-    identity: &OnceLock<Identity>,
+    known: &Identity,
     models: &Models,
     health: &Health,
 ) -> anyhow::Result<()> {
     for round in 0_u32.. {
-        match models
-            .any_answers(identity.get().map_or(0, |known| known.partitions))
-            .await
-        {
+        match models.any_answers(known.partitions).await {
             Ok(()) => health.up("models"),
             Err(reason) => health.down("models", reason),
         }
         if round % ROUNDS == 0
-            && let (Some(known), Ok(found)) = (identity.get(), of_kafka(log).await)
+            && let Ok(found) = of_kafka(log).await
         {
             anyhow::ensure!(
                 found.log_id == known.key.log() && found.partitions == known.partitions,

@@ -1,17 +1,23 @@
 //! The two models, asked the same way, and what is known of how they are.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use eventlog::{Positions, Topic, TopicPartition, partition_of};
+use eventlog::{Checkpoint, Positions, Topic, TopicPartition, partition_of};
 use read_model::deployment::Deployment;
-use read_model::postgres::{After, Filter, Page, PostgresReader};
+use read_model::postgres::{After, Events, Filter, Page, PostgresReader};
+use read_model::projection::At;
 use read_model::redis::RedisReader;
+use read_model::view::{Day, Period};
 use read_model::{Document, Reading, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::cache::key::Key;
+use crate::cache::policy::Kind;
+use crate::documents;
 use crate::metrics;
 use crate::watcher::Watcher;
 
@@ -40,43 +46,98 @@ impl Model {
 }
 
 /// What is asked of a model.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Query<'a> {
+#[derive(Clone, Debug)]
+pub(crate) enum Query {
     Order(Uuid),
-    Stock(&'a str),
+    Stock(Arc<str>),
     Customer {
-        id: &'a str,
-        filter: &'a Filter,
+        id: Arc<str>,
+        filter: Filter,
         after: Option<After>,
         limit: u32,
     },
+    /// An order's events.
+    History(Uuid),
+    /// An order as it was.
+    OrderAt(Uuid, At),
+    /// Where a topic's partitions stand.
+    Positions(Topic),
+    /// A SKU's sales, from a day on and up to another one, both included.
+    Sales {
+        sku: Arc<str>,
+        from: Option<Day>,
+        to: Option<Day>,
+    },
+    /// The best sellers.
+    Top(Period),
 }
 
-impl Query<'_> {
+impl Query {
+    /// The row of the table of policies.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Order(_) => Kind::Order,
+            Self::Stock(_) => Kind::Stock,
+            Self::Customer { .. } => self.key().map_or(Kind::CustomerRest, |_| Kind::Customer),
+            Self::History(_) => Kind::History,
+            Self::OrderAt(_, At::Time(_)) => Kind::Past,
+            Self::OrderAt(_, At::Sequence(_)) => Kind::Version,
+            Self::Positions(_) => Kind::Positions,
+            Self::Sales { .. } => Kind::Sales,
+            Self::Top(_) => Kind::Top,
+        }
+    }
+
+    /// What its answer is kept under; none where it is not kept.
+    pub(crate) fn key(&self) -> Option<Key> {
+        match self {
+            Self::Order(id) => Some(Key::Order(*id)),
+            Self::Stock(sku) => Some(Key::Stock(Arc::clone(sku))),
+            Self::Customer {
+                id,
+                filter,
+                after: None,
+                limit,
+            } if *filter == Filter::default() => Some(Key::Customer(Arc::clone(id), *limit)),
+            Self::Top(period) => Some(Key::Top(*period)),
+            Self::Customer { .. }
+            | Self::History(_)
+            | Self::OrderAt(..)
+            | Self::Positions(_)
+            | Self::Sales { .. } => None,
+        }
+    }
+
     /// Whether a model has what it takes to answer.
     pub(crate) const fn can_ask(&self, model: Model) -> bool {
         match self {
-            Self::Order(_) | Self::Stock(_) => true,
-            Self::Customer { .. } => matches!(model, Model::Postgres),
+            Self::Order(_) | Self::Stock(_) | Self::Positions(_) => true,
+            Self::Customer { .. }
+            | Self::History(_)
+            | Self::OrderAt(..)
+            | Self::Sales { .. }
+            | Self::Top(_) => matches!(model, Model::Postgres),
         }
     }
 
     /// The partitions that the answer depends on.
     pub(crate) fn partitions(&self, count: i32) -> Vec<TopicPartition> {
         match self {
-            Self::Order(id) => vec![order_partition(*id, count)],
+            Self::Order(id) | Self::History(id) | Self::OrderAt(id, _) => vec![order_partition(*id, count)],
             Self::Stock(sku) => vec![stock_partition(sku, count)],
-            Self::Customer { .. } => (0..count)
-                .map(|partition| TopicPartition {
-                    topic: Topic::Orders,
-                    partition,
-                })
-                .collect(),
+            Self::Customer { .. } | Self::Sales { .. } | Self::Top(_) => all_partitions(Topic::Orders, count),
+            Self::Positions(topic) => all_partitions(*topic, count),
         }
     }
 }
 
-fn order_partition(id: Uuid, count: i32) -> TopicPartition {
+fn all_partitions(topic: Topic, count: i32) -> Vec<TopicPartition> {
+    (0..count)
+        .map(|partition| TopicPartition { topic, partition })
+        .collect()
+}
+
+pub(crate) fn order_partition(id: Uuid, count: i32) -> TopicPartition {
     let mut buffer = Uuid::encode_buffer();
     let key = id.hyphenated().encode_lower(&mut buffer);
     TopicPartition {
@@ -104,6 +165,8 @@ pub(crate) struct Found {
 pub(crate) enum Body {
     Document(Option<Document>),
     Page(Page),
+    /// What is of no single aggregate.
+    Json(String),
 }
 
 /// The models of one system.
@@ -111,6 +174,8 @@ pub(crate) enum Body {
 pub(crate) struct Models {
     redis: RedisReader,
     postgres: PostgresReader,
+    /// What the topics' names begin with.
+    topics_prefix: Arc<str>,
     pub(crate) watchers: [Arc<Watcher>; 2],
     started: Instant,
     /// When each model failed last, in milliseconds since `started`; 0 for never.
@@ -122,11 +187,13 @@ impl Models {
         database_url: &str,
         redis_url: &str,
         redis_prefix: &str,
+        topics_prefix: &str,
         shutdown: &CancellationToken,
     ) -> Result<Self, StoreError> {
         let models = Self {
             redis: RedisReader::new(redis_url, redis_prefix)?,
             postgres: PostgresReader::new(database_url)?,
+            topics_prefix: topics_prefix.into(),
             watchers: [Arc::default(), Arc::default()],
             started: Instant::now(),
             failed_at_ms: Arc::default(),
@@ -152,6 +219,13 @@ impl Models {
         &self.watchers[model as usize]
     }
 
+    /// The event topic of that name.
+    pub(crate) fn topic(&self, name: &str) -> Option<Topic> {
+        Topic::ALL
+            .into_iter()
+            .find(|topic| topic.name(&self.topics_prefix) == name)
+    }
+
     /// Whether a model failed a moment ago, so that another one is asked first.
     pub(crate) fn is_spared(&self, model: Model) -> bool {
         let failed = self.failed_at_ms[model as usize].load(Ordering::Relaxed);
@@ -166,7 +240,7 @@ impl Models {
     pub(crate) async fn ask(
         &self,
         model: Model,
-        query: &Query<'_>,
+        query: &Query,
         count: i32,
         alone: bool,
     ) -> Result<Found, StoreError> {
@@ -189,10 +263,10 @@ impl Models {
         asked
     }
 
-    async fn ask_now(&self, model: Model, query: &Query<'_>, count: i32) -> Result<Found, StoreError> {
-        match *query {
+    async fn ask_now(&self, model: Model, query: &Query, count: i32) -> Result<Found, StoreError> {
+        match query {
             Query::Order(id) => {
-                let partition = order_partition(id, count);
+                let (id, partition) = (*id, order_partition(*id, count));
                 let reading = match model {
                     Model::Redis => self.redis.order(partition.partition, id).await?,
                     Model::Postgres => self.postgres.order(partition.partition, id).await?,
@@ -213,10 +287,56 @@ impl Models {
                 after,
                 limit,
             } => {
-                let page = self.postgres.customer_orders(id, filter, after, limit).await?;
+                // One more than the page, to know whether there is another.
+                let page = self
+                    .postgres
+                    .customer_orders(id, filter, *after, limit + 1)
+                    .await?;
                 Ok(Found {
                     positions: page.positions.clone(),
                     body: Body::Page(page),
+                })
+            }
+            Query::History(id) => {
+                let (id, partition) = (*id, order_partition(*id, count));
+                let history = self.postgres.history(partition.partition, id).await?;
+                let reading = Reading {
+                    position: history.position,
+                    document: documents::history(&history.events, &self.topics_prefix)?,
+                };
+                Ok(found(partition, reading))
+            }
+            Query::OrderAt(id, at) => {
+                let (id, partition) = (*id, order_partition(*id, count));
+                let reading = self.postgres.order_at(partition.partition, id, *at).await?;
+                Ok(found(partition, reading))
+            }
+            Query::Positions(topic) => {
+                let places = match model {
+                    Model::Redis => self.redis.positions_with_links(*topic, count).await?,
+                    Model::Postgres => self.postgres.positions_with_links(*topic).await?,
+                };
+                let at = |(partition, place): &(i32, Checkpoint)| {
+                    let (topic, partition) = (*topic, *partition);
+                    (TopicPartition { topic, partition }, place.next_offset)
+                };
+                Ok(Found {
+                    positions: places.iter().map(at).collect(),
+                    body: Body::Json(documents::positions(*topic, &self.topics_prefix, &places, count)?),
+                })
+            }
+            Query::Sales { sku, from, to } => {
+                let sales = self.postgres.sales(sku, *from, *to).await?;
+                Ok(Found {
+                    positions: sales.positions,
+                    body: Body::Json(documents::sales(sku, sales.days)?),
+                })
+            }
+            Query::Top(period) => {
+                let top = self.postgres.top(*period).await?;
+                Ok(Found {
+                    positions: top.positions,
+                    body: Body::Json(documents::top(*period, top.products)?),
                 })
             }
         }
@@ -226,6 +346,32 @@ impl Models {
         match model {
             Model::Redis => self.redis.positions(partitions).await,
             Model::Postgres => self.postgres.positions().await,
+        }
+    }
+
+    /// How far a model is in each partition, with the link that says of which log.
+    pub(crate) async fn checkpoints(
+        &self,
+        model: Model,
+        partitions: i32,
+    ) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
+        match model {
+            Model::Redis => self.redis.checkpoints(partitions).await,
+            Model::Postgres => self.postgres.checkpoints().await,
+        }
+    }
+
+    /// The next kept events of a partition, or of one order in it, from an offset on, at most so many.
+    pub(crate) async fn events(
+        &self,
+        order: Option<Uuid>,
+        partition: i32,
+        from: i64,
+        limit: u32,
+    ) -> Result<Events, StoreError> {
+        match order {
+            Some(id) => self.postgres.order_events_after(id, partition, from, limit).await,
+            None => self.postgres.events_after(partition, from, limit).await,
         }
     }
 

@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
 use domain::OrderStatus;
-use http::{HeaderMap, HeaderName, Uri};
-use read_model::postgres::{Filter, Page};
+use http::{HeaderMap, Uri};
+use read_model::postgres::Filter;
 use read_model::view::time;
 use schemas::Timestamp;
+use service_kit::Problem;
 use service_kit::path::{self, Params};
-use service_kit::{Problem, json};
 
-use super::App;
 use super::answer;
 use super::openapi::{CustomerOrders, CustomerPath, CustomerQuery, ReadHeaders, ReadProblems};
 use super::request::{ReadRequest, parameters};
+use super::{App, fetch};
+use crate::cache::key::Key;
 use crate::cursor;
-use crate::models::{Body, Model, Query};
+use crate::models::Query;
 
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 200;
@@ -36,7 +36,7 @@ const STATUSES: [OrderStatus; 7] = [
 /// A customer's orders, without their notes. A customer never heard of has none.
 #[utoipa::path(get, path = "/v1/customers/{id}/orders", tag = "customers", params(CustomerPath, CustomerQuery, ReadHeaders), responses(
     (status = 200, description = "A page of the orders.", body = CustomerOrders,
-     headers(("Consistency-Token" = String), ("Served-From" = String))),
+     headers(("Consistency-Token" = String), ("Served-From" = String), ("Cache-Control" = String), ("Trace-Id" = String))),
     ReadProblems,
 ))]
 pub(super) async fn orders(
@@ -53,38 +53,20 @@ pub(super) async fn orders(
         .get("cursor")
         .map(|text| cursor::read(text, customer_id, &filter))
         .transpose()?;
-    let request = ReadRequest::parse(&app, &headers)?;
-    if request.need.only == Some(Model::Redis) {
-        let name = HeaderName::from_static("tailwater-model");
-        return Err(Problem::malformed_header(name.as_str(), "lists are not in redis"));
-    }
-    // One more than the page, to know whether there is another.
+    let mut request = ReadRequest::parse(&app, &headers)?;
+    request.not_of_redis()?;
     let query = Query::Customer {
-        id: customer_id,
-        filter: &filter,
+        id: customer_id.into(),
+        filter,
         after,
-        limit: limit + 1,
+        limit,
     };
-    match app
-        .reads
-        .read(&query, &request.need, request.identity.partitions)
-        .await
-    {
-        Ok((model, found)) => {
-            let mut page = match found.body {
-                Body::Page(page) => page,
-                Body::Document(_) => Page::default(),
-            };
-            let next = cut(&mut page, limit as usize, customer_id, &filter);
-            let mut seen = found.positions;
-            for order in &page.orders {
-                seen.merge(&order.causes);
-            }
-            let response = json::respond_bytes(200, body(&page, next.as_deref()));
-            Ok(answer::with_token(response, &request, Some(model), &seen))
-        }
-        Err(problem) => Ok(answer::problem(problem, &request)),
-    }
+    let key = query.key();
+    let key = key.as_ref().map(Key::as_ref);
+    Ok(match fetch(&app, &mut request, key, || query.clone()).await {
+        Ok(served) => answer::many(&request, &served),
+        Err(problem) => answer::problem(problem, &request),
+    })
 }
 
 fn filter(parameters: &BTreeMap<String, String>) -> Result<Filter, Problem> {
@@ -123,43 +105,8 @@ fn limit(parameters: &BTreeMap<String, String>) -> Result<u32, Problem> {
     }
 }
 
-/// Cuts what is beyond the page, and says where the next one begins.
-fn cut(page: &mut Page, limit: usize, customer_id: &str, filter: &Filter) -> Option<String> {
-    let more = page.orders.len() > limit;
-    page.orders.truncate(limit);
-    page.orders
-        .last()
-        .filter(|_| more)
-        .map(|last| cursor::write(last.after, customer_id, filter))
-}
-
-/// The documents as they are stored, in a list.
-fn body(page: &Page, next: Option<&str>) -> Bytes {
-    let size: usize = page.orders.iter().map(|order| order.doc.len() + 1).sum();
-    let mut json = String::with_capacity(size + 100);
-    json.push_str("{\"orders\":[");
-    for (index, order) in page.orders.iter().enumerate() {
-        if index > 0 {
-            json.push(',');
-        }
-        json.push_str(&order.doc);
-    }
-    json.push_str("],\"next_cursor\":");
-    match next {
-        // A cursor is base64url, so nothing in it needs escaping.
-        Some(cursor) => json.extend(["\"", cursor, "\""]),
-        None => json.push_str("null"),
-    }
-    json.push('}');
-    json.into()
-}
-
 #[cfg(test)]
 mod tests {
-    use eventlog::Positions;
-    use read_model::postgres::{After, OrderRow};
-    use uuid::Uuid;
-
     use super::*;
 
     fn given(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -201,38 +148,5 @@ mod tests {
         ] {
             assert_eq!(filter(&given(&[bad])).unwrap_err().status(), 400, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_page_says_where_the_next_one_begins_if_there_is_one() {
-        let order = |n: u128| OrderRow {
-            after: After {
-                placed_at: Timestamp(5),
-                order_id: Uuid::from_u128(n),
-            },
-            causes: Positions::new(),
-            doc: format!("{{\"n\":{n}}}"),
-        };
-        let all = Filter {
-            status: None,
-            from: None,
-            to: None,
-        };
-        let mut page = Page {
-            positions: Positions::new(),
-            orders: vec![order(3), order(2), order(1)],
-        };
-        let next = cut(&mut page, 2, "c", &all).unwrap();
-        assert_eq!(cursor::read(&next, "c", &all).unwrap(), order(2).after);
-        let json: serde_json::Value = serde_json::from_slice(&body(&page, Some(&next))).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({"orders": [{"n": 3}, {"n": 2}], "next_cursor": next})
-        );
-        assert_eq!(cut(&mut page, 2, "c", &all), None);
-        assert_eq!(
-            &body(&Page::default(), None)[..],
-            br#"{"orders":[],"next_cursor":null}"#
-        );
     }
 }

@@ -8,18 +8,20 @@ use http::{HeaderMap, Uri};
 use service_kit::Problem;
 use service_kit::path::{self, Params};
 
-use super::App;
 use super::answer::{self, ORDER_NOT_FOUND};
-use super::openapi::{OrderPath, ReadHeaders, ReadProblems};
+use super::openapi::{AggregateHeaders, OrderPath, OrderQuery, ReadHeaders, ReadProblems};
 use super::request::{ReadRequest, parameters};
-use crate::models::{Body, Query};
+use super::{App, fetch, history};
+use crate::cache::key::KeyRef;
+use crate::models::Query;
 
-/// An order: status, lines with their reservation, totals, notes, times.
-#[utoipa::path(get, path = "/v1/orders/{id}", tag = "orders", params(OrderPath, ReadHeaders), responses(
+/// An order, as it is or as it was: status, lines with their reservation, totals, notes, times.
+#[utoipa::path(get, path = "/v1/orders/{id}", tag = "orders", params(OrderPath, OrderQuery, ReadHeaders, AggregateHeaders), responses(
     (status = 200, description = "The order.", body = read_model::view::OrderDocument,
-     headers(("ETag" = String, description = "The sequence, in quotes."), ("Consistency-Token" = String), ("Served-From" = String))),
+     headers(("ETag" = String, description = "The sequence, in quotes."), ("Consistency-Token" = String), ("Served-From" = String), ("Cache-Control" = String), ("Trace-Id" = String))),
     (status = 304, description = "The order is as If-None-Match says."),
-    (status = 404, description = "There is no such order.", content_type = "application/problem+json"),
+    (status = 404, description = "There is no such order, or there was none then.", content_type = "application/problem+json",
+     body = service_kit::openapi::ProblemBody, headers(("Consistency-Token" = String), ("Served-From" = String))),
     ReadProblems,
 ))]
 pub(super) async fn order(
@@ -29,30 +31,16 @@ pub(super) async fn order(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let order_id = path::uuid("order id", &id)?;
-    parameters(&uri, &[])?;
-    let request = ReadRequest::parse(&app, &headers)?;
-    match app
-        .reads
-        .read(
-            &Query::Order(order_id),
-            &request.need,
-            request.identity.partitions,
-        )
-        .await
-    {
-        Ok((model, found)) => {
-            let document = match found.body {
-                Body::Document(document) => document,
-                Body::Page(_) => None,
-            };
-            Ok(answer::one(
-                &request,
-                model,
-                found.positions,
-                document,
-                &ORDER_NOT_FOUND,
-            ))
-        }
-        Err(problem) => Ok(answer::problem(problem, &request)),
+    let parameters = parameters(&uri, &["at_sequence", "as_of"])?;
+    if let Some(at) = history::moment(&parameters)? {
+        return history::order_at(&app, order_id, at, &headers).await;
     }
+    let mut request = ReadRequest::parse(&app, &headers)?;
+    let key = KeyRef::Order(order_id);
+    Ok(
+        match fetch(&app, &mut request, Some(key), || Query::Order(order_id)).await {
+            Ok(served) => answer::one(&request, &served, &ORDER_NOT_FOUND),
+            Err(problem) => answer::problem(problem, &request),
+        },
+    )
 }

@@ -1,66 +1,79 @@
 //! What every read's headers and query can say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::Query as AxumQuery;
 use eventlog::{Positions, TokenError};
 use http::{HeaderMap, HeaderName, Uri};
 use service_kit::Problem;
 use service_kit::headers::{self, Consistency, EntityTags};
-use service_kit::problem::kinds;
 
-use super::App;
-use crate::identity::Identity;
+use super::{App, Known};
+use crate::bugs::Bug;
 use crate::models::Model;
 use crate::reads::Need;
 
 /// Restricts a read to one model: a diagnostic, to measure each by itself.
-const MODEL: HeaderName = HeaderName::from_static("tailwater-model");
+pub(super) const MODEL: HeaderName = HeaderName::from_static("tailwater-model");
 
 /// A read as its headers ask for it.
 #[derive(Debug)]
 pub(super) struct ReadRequest<'a> {
-    pub(super) identity: &'a Identity,
+    pub(super) known: &'a Arc<Known>,
+    /// The token as it came, if any.
+    pub(super) token_text: Option<&'a str>,
     /// What the caller has seen.
     pub(super) token: Positions,
     /// What it asks for because of that.
     pub(super) need: Need,
+    /// Whether it asks for everything that was acknowledged before.
+    pub(super) strong: bool,
     pub(super) if_none_match: Option<EntityTags>,
 }
 
 impl<'a> ReadRequest<'a> {
-    pub(super) fn parse(app: &'a App, headers: &HeaderMap) -> Result<Self, Problem> {
-        let identity = app.identity()?;
-        let token = match headers::consistency_token(headers)? {
-            Some(text) => identity.key.open(text).map_err(refuse)?,
+    pub(super) fn parse(app: &'a App, headers: &'a HeaderMap) -> Result<Self, Problem> {
+        let known = app.known()?;
+        let token_text = headers::consistency_token(headers)?;
+        let token = match token_text {
+            Some(text) => known.identity.key.open(text).map_err(refuse)?,
             None => Positions::new(),
         };
         let prefer = headers::prefer(headers)?;
         let if_none_match = headers::if_none_match(headers)?;
         let only = only(headers)?;
-        let wanted = match headers::consistency(headers)? {
-            Some(Consistency::Strong) => {
-                return Err(Problem::of(
-                    &kinds::STRONG_UNAVAILABLE,
-                    "This version answers no strong reads.",
-                )
-                .with_retry_after(60));
-            }
+        let consistency = headers::consistency(headers)?;
+        let wanted = match consistency {
             Some(Consistency::Eventual) => Positions::new(),
+            _ if Bug::TokenIgnored.is_in() => Positions::new(),
             // Without a token there is nothing to be at least as new as.
-            Some(Consistency::Causal) | None => token.clone(),
+            Some(Consistency::Causal | Consistency::Strong) | None => token.clone(),
         };
+        let strong = consistency == Some(Consistency::Strong);
         let need = Need {
             wanted,
             patience: prefer.patience(),
             only,
         };
         Ok(Self {
-            identity,
+            known,
+            token_text,
             token,
             need,
+            strong,
             if_none_match,
         })
+    }
+}
+
+impl ReadRequest<'_> {
+    /// Refuses to read from Redis what it does not have.
+    pub(super) fn not_of_redis(&self) -> Result<(), Problem> {
+        if self.need.only == Some(Model::Redis) {
+            return Err(Problem::malformed_header(MODEL.as_str(), "this is not in redis"));
+        }
+        Ok(())
     }
 }
 
@@ -83,6 +96,9 @@ fn only(headers: &HeaderMap) -> Result<Option<Model>, Problem> {
 
 /// The query's parameters; 400 for one that is not among `allowed`, or there twice.
 pub(super) fn parameters(uri: &Uri, allowed: &[&str]) -> Result<BTreeMap<String, String>, Problem> {
+    if uri.query().is_none() {
+        return Ok(BTreeMap::new());
+    }
     let AxumQuery(pairs) = AxumQuery::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|error| Problem::malformed_query("query", &error.body_text()))?;
     let mut parameters = BTreeMap::new();
