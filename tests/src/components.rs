@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use devstack::containers::Containers;
 use devstack::images::Source;
@@ -99,4 +100,28 @@ pub async fn flush_redis() {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     });
     assert_eq!(answer.await.expect("a thread").expect("Redis answers"), "+OK\r\n");
+}
+
+/// How long Redis may take to forget.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Empties Redis of everything that one pipeline has there, at one instant.
+pub async fn forget_in_redis(prefix: &str) {
+    let client = redis::Client::open(components().endpoints().redis_url).expect("Redis has an address");
+    // It looks at all keys there are, of all pipelines, and a busy machine takes its time.
+    let patient = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&patient)
+        .await
+        .expect("Redis answers");
+    let script = redis::Script::new(
+        "local keys = redis.call('KEYS', ARGV[1]) for _, key in ipairs(keys) do redis.call('DEL', key) end return #keys",
+    );
+    let _: usize = script
+        .arg(format!("*{prefix}:*"))
+        .invoke_async(&mut connection)
+        .await
+        .expect("Redis forgets");
 }

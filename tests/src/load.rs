@@ -1,13 +1,13 @@
-//! Clients that place orders while something happens, and what must hold afterwards.
+//! Clients that place and cancel orders while something happens, and what must hold afterwards.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
-use crate::client::{Client, key, order, try_send};
+use crate::client::{Answer, Client, key, order, try_send};
 use crate::pipeline::{Pipeline, Setup};
 
 const SKUS: usize = 20;
@@ -29,7 +29,7 @@ pub struct Outcome {
     pub broken: usize,
 }
 
-/// Clients that place orders until they are told to stop, each under its key until it is answered.
+/// Clients that place orders and cancel some of them until they are told to stop, each under its key until it is answered.
 pub struct Load {
     stop: Arc<AtomicBool>,
     placed: Arc<AtomicUsize>,
@@ -93,7 +93,7 @@ async fn buy(
     placed: Arc<AtomicUsize>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut at = number;
+    let (mut at, mut mine) = (number, VecDeque::new());
     while !stop.load(Ordering::Relaxed) {
         let lines: Vec<(String, i64)> = (0..fastrand::usize(1..4))
             .map(|_| (format!("sku-{}", fastrand::usize(..SKUS)), fastrand::i64(1..4)))
@@ -102,27 +102,50 @@ async fn buy(
         let total: i64 = lines.iter().map(|(_, n)| n * 250).sum();
         let (body, once) = (order(&format!("buyer-{number}"), &lines), key());
         let begun = Instant::now();
-        let answer = loop {
-            let service = &services[at % services.len()];
-            let request = service
-                .command(Method::POST, "/v1/orders")
-                .header("idempotency-key", &once)
-                .timeout(ATTEMPT)
-                .json(&body);
-            match try_send(request).await {
-                Ok(answer) if answer.status != 503 => break answer,
-                Ok(_) => outcome.unavailable += 1,
-                Err(_) => outcome.broken += 1,
-            }
-            at += 1;
-            tokio::time::sleep(Duration::from_millis(if services.len() == 1 { 100 } else { 10 })).await;
-        };
+        let answer = insist(&services, &mut at, &mut outcome, "/v1/orders", &once, &body).await;
         outcome.took.push(begun.elapsed());
         let id = answer.expect(201).text_of("order_id");
-        outcome.acknowledged.insert(id, total);
+        outcome.acknowledged.insert(id.clone(), total);
         placed.fetch_add(1, Ordering::Relaxed);
+        // Most are confirmed by the time that they are cancelled.
+        mine.push_back(id);
+        if mine.len() > 5
+            && let Some(id) = mine.pop_front()
+            && fastrand::bool()
+        {
+            let (path, once) = (format!("/v1/orders/{id}/cancellations"), key());
+            let body = serde_json::json!({"reason": "changed my mind"});
+            let answer = insist(&services, &mut at, &mut outcome, &path, &once, &body).await;
+            assert!([200, 409].contains(&answer.status), "{}", answer.text);
+        }
     }
     outcome
+}
+
+/// Asks one service after the other until one answers.
+async fn insist(
+    services: &[Client],
+    at: &mut usize,
+    outcome: &mut Outcome,
+    path: &str,
+    once: &str,
+    body: &serde_json::Value,
+) -> Answer {
+    loop {
+        let service = &services[*at % services.len()];
+        let request = service
+            .command(Method::POST, path)
+            .header("idempotency-key", once)
+            .timeout(ATTEMPT)
+            .json(body);
+        match try_send(request).await {
+            Ok(answer) if answer.status != 503 => return answer,
+            Ok(_) => outcome.unavailable += 1,
+            Err(_) => outcome.broken += 1,
+        }
+        *at += 1;
+        tokio::time::sleep(Duration::from_millis(if services.len() == 1 { 100 } else { 10 })).await;
+    }
 }
 
 /// A pipeline with stock for a [`Load`], and a client of its first services.
@@ -149,6 +172,11 @@ pub async fn settle_and_compare(pipeline: &Pipeline, client: &Client, acknowledg
         "acknowledged orders are there, and no other: {report}"
     );
     assert_eq!(report["log"]["doubled"], 0);
+    let kept = report["models"]["postgres"]["events"].as_u64();
+    assert!(
+        kept >= Some(2 * acknowledged.len() as u64) && report["models"]["postgres"]["sales"] != 0,
+        "events and sales are compared: {report}"
+    );
     assert_eq!(report["log"]["leaks"], serde_json::json!([]));
     assert_eq!(report["log"]["orders_by_status"]["pending"], 0);
     for (id, total) in acknowledged {

@@ -1,7 +1,7 @@
 //! One test's own pipeline: topics, database, keys and services.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub struct Setup {
     name: String,
     counts: Counts,
     env: BTreeMap<String, String>,
+    bug: bool,
 }
 
 impl Setup {
@@ -31,7 +32,15 @@ impl Setup {
             name,
             counts: Counts::default(),
             env: BTreeMap::new(),
+            bug: false,
         }
+    }
+
+    /// With a mistake in the query services.
+    #[must_use]
+    pub fn bug(mut self, bug: query_service::bugs::Bug) -> Self {
+        self.bug = true;
+        self.env("TAILWATER_BUG", bug.name())
     }
 
     /// With another number of partitions.
@@ -83,7 +92,7 @@ impl Setup {
         env.insert("TAILWATER_REDIS_PREFIX".to_owned(), self.name.clone());
         let layout = Layout::create(&root().join("pipelines").join(&self.name)).expect("a folder is made");
         let options = ServiceOptions {
-            binaries: binaries(),
+            binaries: if self.bug { with_bugs(&layout) } else { binaries() },
             counts: self.counts,
             env,
             usual_ports: false,
@@ -106,19 +115,32 @@ impl Setup {
     }
 }
 
-/// Where cargo puts the services' binaries: beside this test's own.
+/// Where cargo puts the services' binaries: beside this program's own, or above it where it is a test.
 fn binaries() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let folder = test
-        .parent()
-        .and_then(|deps| deps.parent())
-        .expect("a test is built by cargo")
-        .to_path_buf();
-    let built = folder.join("command-service").exists() && folder.join("tailwater").exists();
-    assert!(
-        built,
-        "the services are not built: run `cargo xtask test`, or `cargo build` first"
-    );
+    let program = std::env::current_exe().expect("a program has a path");
+    let built = |folder: &&Path| folder.join("command-service").exists() && folder.join("tailwater").exists();
+    let folder = program.ancestors().skip(1).take(2).find(built);
+    folder
+        .expect("the services are not built: run `cargo xtask test`, or `cargo build` first")
+        .to_path_buf()
+}
+
+/// A folder of the same programs, but for the query service that can make mistakes. It has the usual name there, by which
+/// what a killed test leaves is found.
+fn with_bugs(layout: &Layout) -> PathBuf {
+    let (built, folder) = (binaries(), layout.root().join("bin"));
+    std::fs::create_dir_all(&folder).expect("a folder is made");
+    for (name, program) in [
+        ("tailwater", "tailwater"),
+        ("command-service", "command-service"),
+        ("projector", "projector"),
+        ("query-service", "query-service-with-bugs"),
+    ] {
+        let linked = std::fs::hard_link(built.join(program), folder.join(name));
+        linked.unwrap_or_else(|error| {
+            panic!("{program}: {error}; `cargo xtask test` builds it, or `cargo build --workspace --bin {program} --features query-service/bugs`")
+        });
+    }
     folder
 }
 
@@ -142,6 +164,11 @@ impl Pipeline {
         let urls = self.services.command_urls();
         let query_url = &self.services.query_urls()[0];
         urls.iter().map(|url| Client::new(url, query_url)).collect()
+    }
+
+    /// Its folder, for what a test writes.
+    pub fn folder(&self) -> &Path {
+        self.logs.parent().unwrap_or(&self.logs)
     }
 
     /// Throws away what a service keeps on disk for itself.

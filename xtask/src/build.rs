@@ -36,6 +36,21 @@ pub(crate) fn all(profile: Profile) -> Result<PathBuf> {
     bins(profile, ["--workspace"])
 }
 
+/// Builds the query service that can make mistakes, for the tests of the checkers. Beside the real one, not instead of it.
+pub(crate) fn with_bugs() -> Result<()> {
+    let mut command = cargo();
+    command.args([
+        "build",
+        "--workspace",
+        "--bin",
+        "query-service-with-bugs",
+        "--features",
+        "query-service/bugs",
+    ]);
+    let how = "building the query service with its bugs";
+    Progress::Stderr.step(how, || run(&mut command))
+}
+
 fn bins<'a>(profile: Profile, selection: impl IntoIterator<Item = &'a str>) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--bins"]).args(selection);

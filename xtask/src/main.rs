@@ -1,5 +1,5 @@
 //! Set-up and developer commands: `cargo xtask up`, `down`, `status`, `logs`, `reset`, `demo`, `bench`, `test`,
-//! `sim`, `images`.
+//! `sim`, `causal`, `cache`, `images`.
 //!
 //! Thin: what starts and stops components is in `devstack`. It must build with a C compiler and nothing else, so that
 //! the first command on a fresh machine can install the rest.
@@ -60,6 +60,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Check causal consistency on a pipeline of its own: many clients, and the models paused, killed and emptied meanwhile.
+    Causal {
+        /// Passed on to the checker: --operations N, --seed S, --clients N, --calm, --until-violated
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Check the query service's cache on a pipeline of its own: each answer against the log, while everything changes.
+    Cache {
+        /// Passed on to the checker: --reads N, --seed S, --readers N, --writers N, --calm
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Build the container images of the components from Debian's packages.
     Images,
 }
@@ -104,6 +116,8 @@ fn main() -> ExitCode {
         Command::Bench { args } => up::bench(&args),
         Command::Test => tests::test(),
         Command::Sim { args } => commands::sim(&args),
+        Command::Causal { args } => tests::checker("causal", &args),
+        Command::Cache { args } => tests::checker("cache", &args),
         Command::Images => commands::images(),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,4 +1,5 @@
-//! A Python with fastavro in a virtual environment: a reader of our records that is not ours, for the tests.
+//! Virtual environments with what the tests use of Python: a reader of our records that is not ours, and a client that sends
+//! what nobody thought of.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,52 +9,81 @@ use crate::error::{Context, Error, Result};
 use crate::layout::workspace;
 use crate::step::Progress;
 
-/// Version and hashes, in the form of pip's requirements.
-const REQUIREMENTS: &str = include_str!("../../fastavro.txt");
+/// What an environment is made for, and all that it needs: versions and hashes, in the form of pip's requirements.
+#[derive(Debug, Clone, Copy)]
+pub struct Environment {
+    package: &'static str,
+    requirements: &'static str,
+}
+
+/// Reads Avro.
+pub const FASTAVRO: Environment = Environment {
+    package: "fastavro",
+    requirements: include_str!("../../fastavro.txt"),
+};
+
+/// Holds a service against its OpenAPI document.
+pub const SCHEMATHESIS: Environment = Environment {
+    package: "schemathesis",
+    requirements: include_str!("../../schemathesis.txt"),
+};
+
 /// Debian's own interpreter, whatever else the search path has.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Makes the environment where it is missing; says where its interpreter is.
-pub fn ensure(components: &Path, progress: Progress) -> Result<PathBuf> {
-    let folder = components.join(name());
-    let python = folder.join("bin/python");
+/// Makes the environment where it is missing; says where its programs are, `python` among them.
+pub fn ensure(components: &Path, environment: Environment, progress: Progress) -> Result<PathBuf> {
+    let folder = components.join(environment.name());
+    let programs = folder.join("bin");
     // Written last: an environment does not survive being moved into place.
     let done = folder.join("done");
     if done.exists() {
-        return Ok(python);
+        return Ok(programs);
     }
-    progress.step("installing fastavro into a virtual environment", || {
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(components).context(format_args!("create {}", components.display()))?;
-        let log = workspace().join(".local/logs/pip.log");
-        run(Command::new(PYTHON).args(["-m", "venv"]).arg(&folder), &log)?;
-        let requirements = folder.join("requirements.txt");
-        fs::write(&requirements, REQUIREMENTS).context("write requirements.txt")?;
-        let mut pip = Command::new(&python);
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--require-hashes",
-            "--only-binary=:all:",
-            "-r",
-        ]);
-        run(pip.arg(&requirements), &log)?;
-        fs::write(&done, "").context(format_args!("write {}", done.display()))
-    })?;
-    Ok(python)
+    let Environment {
+        package,
+        requirements,
+    } = environment;
+    progress.step(
+        &format!("installing {package} into a virtual environment"),
+        || {
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(components).context(format_args!("create {}", components.display()))?;
+            let log = workspace().join(".local/logs/pip.log");
+            let run = |command: &mut Command| run(command, &log, package);
+            run(Command::new(PYTHON).args(["-m", "venv"]).arg(&folder))?;
+            let file = folder.join("requirements.txt");
+            fs::write(&file, requirements).context("write requirements.txt")?;
+            let mut pip = Command::new(programs.join("python"));
+            pip.args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--require-hashes",
+                "--only-binary=:all:",
+                "-r",
+            ]);
+            run(pip.arg(&file))?;
+            fs::write(&done, "").context(format_args!("write {}", done.display()))
+        },
+    )?;
+    Ok(programs)
 }
 
-fn name() -> String {
-    let line = REQUIREMENTS
-        .lines()
-        .find(|line| line.starts_with("fastavro=="))
-        .unwrap_or("fastavro");
-    line.trim_end_matches(['\\', ' ']).replace("==", "-")
+impl Environment {
+    /// Package and version: an environment of another version is another one.
+    fn name(self) -> String {
+        let pinned = |line: &&str| {
+            line.strip_prefix(self.package)
+                .is_some_and(|rest| rest.starts_with("=="))
+        };
+        let line = self.requirements.lines().find(pinned).unwrap_or(self.package);
+        line.trim_end_matches(['\\', ' ']).replace("==", "-")
+    }
 }
 
-fn run(command: &mut Command, log: &Path) -> Result<()> {
+fn run(command: &mut Command, log: &Path, package: &str) -> Result<()> {
     if let Some(logs) = log.parent() {
         fs::create_dir_all(logs).context(format_args!("create {}", logs.display()))?;
     }
@@ -68,8 +98,25 @@ fn run(command: &mut Command, log: &Path) -> Result<()> {
         return Ok(());
     }
     Err(
-        Error::new("the virtual environment for fastavro could not be made")
+        Error::new(format!("the virtual environment for {package} could not be made"))
             .remedy("read the log; with the network back, call the same command again")
             .log(log),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_is_named_after_its_package_and_version() {
+        for environment in [FASTAVRO, SCHEMATHESIS] {
+            let name = environment.name();
+            let version = name.strip_prefix(environment.package).unwrap();
+            assert!(
+                version.starts_with('-') && version.ends_with(char::is_numeric),
+                "{name}"
+            );
+        }
+    }
 }

@@ -1,12 +1,20 @@
 //! What the pipeline does when everything is there.
 
 mod api;
+mod cached;
+mod checkers;
 mod checkpoints;
 mod cluster;
 mod commands;
 mod deadlines;
 mod foreign;
+mod history;
+mod pages;
+mod past;
 mod problems;
 mod reads;
+mod rebuild;
 mod registry;
+mod streams;
 mod two_writers;
+mod writers;

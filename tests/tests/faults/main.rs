@@ -2,6 +2,8 @@
 
 mod cluster;
 mod instances;
+mod reads;
+mod writers;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -119,6 +121,10 @@ async fn each_model_follows_the_log_while_the_other_is_down() {
             })
             .await;
             acknowledged.insert(id, 500);
+        }
+        if down == "postgres" {
+            let list = e2e::send(client.query("/v1/customers/alice/orders?status=pending")).await;
+            list.problem(503, "unavailable");
         }
         components().restart(down);
     }

@@ -6,7 +6,7 @@ mod suites;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -26,26 +26,24 @@ pub(crate) fn test() -> Result<ExitCode> {
     let begun = Instant::now();
     let wanted = Wanted::from_env()?;
     let packages = &pins().packages;
-    let mut names: Vec<&str> = packages
-        .build
-        .iter()
-        .chain(&packages.test)
-        .map(String::as_str)
-        .collect();
+    let mut names = needed();
     if wanted.containers == Containers::Required && !devstack::engine::answers() {
         names.extend(packages.docker.iter().map(String::as_str));
     }
     ensure(&components_folder(), &names, Progress::Stderr)?;
     let mut env = BTreeMap::new();
-    let python = python::ensure(&components_folder(), Progress::Stderr)?;
-    env.insert(
-        "TAILWATER_FASTAVRO_PYTHON".to_owned(),
-        python.display().to_string(),
-    );
+    for (name, environment, program) in [
+        ("TAILWATER_FASTAVRO_PYTHON", python::FASTAVRO, "python"),
+        ("TAILWATER_SCHEMATHESIS", python::SCHEMATHESIS, "schemathesis"),
+    ] {
+        let programs = python::ensure(&components_folder(), environment, Progress::Stderr)?;
+        env.insert(name.to_owned(), programs.join(program).display().to_string());
+    }
 
     let mut report = Report::default();
     report.check("format", build::cargo().args(["fmt", "--all", "--check"]));
     clean_up(false);
+    build::with_bugs()?;
     build::all(Profile::Dev)?;
     if wanted.processes {
         let mut everything = build::cargo();
@@ -91,6 +89,33 @@ pub(crate) fn test() -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// A checker that tests run for a while, for as long as is asked, on private components and on the build that the tests use.
+pub(crate) fn checker(name: &str, args: &[String]) -> Result<ExitCode> {
+    ensure(&components_folder(), &needed(), Progress::Stderr)?;
+    if args.iter().any(|arg| arg.starts_with("--bug")) {
+        build::with_bugs()?;
+    }
+    let binaries = build::all(Profile::Dev)?;
+    let held = Command::new(binaries.join(name)).args(args).status()?.success();
+    clean_up(!held);
+    Ok(if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Packages that tests need.
+fn needed() -> Vec<&'static str> {
+    let packages = &pins().packages;
+    packages
+        .build
+        .iter()
+        .chain(&packages.test)
+        .map(String::as_str)
+        .collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
