@@ -1,4 +1,4 @@
-//! What `cargo xtask bench` runs: the write side on real components, each measurement beside what it is compared with.
+//! What `cargo xtask bench` runs: the write side and the read side on real components, each measurement beside what it is compared with.
 //!
 //! Each benchmark has a private stack ([`rig`]), starts on nothing, and takes at most eight minutes. Where something is compared,
 //! both sides take turns in the same run, so that a machine that others use too is as slow for the one as for the other. What is
@@ -13,12 +13,16 @@ pub mod log;
 pub mod outage;
 pub mod overload;
 pub mod producer;
+pub mod read;
+pub mod rebuild;
 pub mod replay;
 pub mod report;
 pub mod requests;
 pub mod rig;
 pub mod rolling;
 pub mod start;
+pub mod streams;
+pub mod visible;
 pub mod write;
 
 use std::time::{Duration, Instant};
@@ -57,13 +61,21 @@ pub enum Name {
     Start,
     /// Commands repeated on one busy SKU
     Replay,
+    /// Reads from memory, Redis and Postgres, beside the least that could answer the same
+    Read,
+    /// From a write's acknowledgement to a read that shows it
+    Visible,
+    /// Five thousand open streams of events on one core
+    Streams,
+    /// Both models made again from a million events, beside a COPY of the same rows
+    Rebuild,
 }
 
 /// What the suite is told.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
     name = "bench",
-    about = "The benchmarks of the write side, each on a private stack"
+    about = "The benchmarks of the write side and of the read side, each on a private stack"
 )]
 pub struct Options {
     /// Which to run; all of them unless any is named
@@ -85,6 +97,10 @@ impl Name {
             Self::Outage => "outage",
             Self::Start => "start",
             Self::Replay => "replay",
+            Self::Read => "read",
+            Self::Visible => "visible",
+            Self::Streams => "streams",
+            Self::Rebuild => "rebuild",
         }
     }
 
@@ -99,6 +115,10 @@ impl Name {
             Self::Outage => outage::run(rig).await,
             Self::Start => start::run(rig).await,
             Self::Replay => replay::run(rig).await,
+            Self::Read => read::run(rig).await,
+            Self::Visible => visible::run(rig).await,
+            Self::Streams => streams::run(rig).await,
+            Self::Rebuild => rebuild::run(rig).await,
         }
     }
 }

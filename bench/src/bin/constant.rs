@@ -46,6 +46,7 @@ async fn constant(context: run::Context<ConstantConfig>) -> anyhow::Result<()> {
         openapi: None,
         problems: Vec::new(),
         leaving: Leaving::default(),
+        streams: &[],
     };
     serve::serve(listener, finish(routes, basics), context.shutdown).await
 }

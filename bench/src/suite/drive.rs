@@ -238,7 +238,7 @@ impl<M: Fn(usize) -> Request> Shared<M> {
         let mut tally = self.tally.borrow_mut();
         let counted = u64::from(took.is_some());
         match outcome {
-            Ok(answer) if (200..300).contains(&answer.status) => {
+            Ok(answer) if (200..300).contains(&answer.status) || answer.status == 304 => {
                 tally.acknowledged_ever += 1;
                 if let Some(took) = took {
                     let at = self.begin.elapsed();

@@ -141,7 +141,25 @@ impl Rig {
         command_services: usize,
         projectors: usize,
     ) -> anyhow::Result<Services> {
-        let services = self.plan_with(settings, command_services, projectors, PREFIX)?;
+        let counts = Counts {
+            command_services,
+            projectors,
+            query_services: 0,
+        };
+        let services = self.plan_with(settings, counts, PREFIX)?;
+        services.deploy()?;
+        services.start()?;
+        Ok(services)
+    }
+
+    /// One of each service, ready.
+    pub fn services_for_reads(&self, settings: &[(&str, &str)]) -> anyhow::Result<Services> {
+        let counts = Counts {
+            command_services: 1,
+            projectors: 1,
+            query_services: 1,
+        };
+        let services = self.plan_with(settings, counts, PREFIX)?;
         services.deploy()?;
         services.start()?;
         Ok(services)
@@ -149,21 +167,15 @@ impl Rig {
 
     /// So many services, none started.
     pub fn plan(&self, command_services: usize, projectors: usize, prefix: &str) -> anyhow::Result<Services> {
-        self.plan_with(&[], command_services, projectors, prefix)
-    }
-
-    fn plan_with(
-        &self,
-        settings: &[(&str, &str)],
-        command_services: usize,
-        projectors: usize,
-        prefix: &str,
-    ) -> anyhow::Result<Services> {
         let counts = Counts {
             command_services,
             projectors,
             query_services: 0,
         };
+        self.plan_with(&[], counts, prefix)
+    }
+
+    fn plan_with(&self, settings: &[(&str, &str)], counts: Counts, prefix: &str) -> anyhow::Result<Services> {
         let partitions = PARTITIONS.to_string();
         let usual = [
             ("TAILWATER_TOPIC_PREFIX", prefix),
@@ -186,26 +198,52 @@ impl Rig {
 
     /// Starts the server that answers with a constant; its base URL.
     pub fn constant_server(&self) -> anyhow::Result<String> {
-        const NAME: &str = "constant";
+        self.server("constant", "/health/ready", |listen| {
+            vec![("TAILWATER_LISTEN".to_owned(), listen)]
+        })
+    }
+
+    /// Starts the server that is axum and nothing else; its base URL.
+    pub fn bare_server(&self, document: &str, database_url: &str) -> anyhow::Result<String> {
+        self.server(
+            "bare",
+            "/constant/00000000-0000-0000-0000-000000000000",
+            |listen| {
+                vec![
+                    ("BARE_LISTEN".to_owned(), listen),
+                    ("BARE_DOCUMENT".to_owned(), document.to_owned()),
+                    ("BARE_DATABASE_URL".to_owned(), database_url.to_owned()),
+                ]
+            },
+        )
+    }
+
+    /// Starts one of our own programs, and waits until a path of it is there.
+    fn server(
+        &self,
+        name: &str,
+        path: &str,
+        env: impl FnOnce(String) -> Vec<(String, String)>,
+    ) -> anyhow::Result<String> {
         let layout = self.stack.layout();
-        let port = Ports::load(layout).choose(NAME, None, false)?;
-        let folder = layout.data(NAME);
+        let port = Ports::load(layout).choose(name, None, false)?;
+        let folder = layout.data(name);
         fs::create_dir_all(&folder)?;
         self.stack.processes().start(&Spec {
-            name: NAME.to_owned(),
-            program: self.binaries.join(NAME),
+            name: name.to_owned(),
+            program: self.binaries.join(name),
             args: Vec::new(),
-            env: vec![("TAILWATER_LISTEN".to_owned(), format!("127.0.0.1:{port}"))],
+            env: env(format!("127.0.0.1:{port}")),
             folder,
             user: None,
             config: String::new(),
         })?;
         let begin = Instant::now();
-        while !probe::http_ok(port, "/health/ready") {
+        while !probe::http_ok(port, path) {
             if begin.elapsed() > READY {
                 bail!(
-                    "the constant server is not ready in time:\n{}",
-                    self.stack.processes().tail(NAME, 12)
+                    "the server {name} is not ready in time:\n{}",
+                    self.stack.processes().tail(name, 12)
                 );
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -36,8 +36,8 @@ const SECOND: &str = "command-service-2";
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     rig.deploy(PREFIX)?;
     let codec = rig.codec().await?;
-    let mut log = Log::begin(rig, codec)?;
-    log.append(log.history.events())?;
+    let mut log = Log::begin(rig, codec, AGGREGATES, EVENTS_EACH)?;
+    log.append(log.events())?;
     let services = rig.plan(2, 0, PREFIX)?;
     let (mut from_log, mut from_checkpoint, mut from_peer) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rig.pace.times(ROUNDS) {
@@ -106,26 +106,38 @@ fn ready_after(services: &Services, name: &str) -> anyhow::Result<f64> {
 }
 
 /// The log, as it grows.
-struct Log {
+pub(super) struct Log {
     history: History,
     config: LogConfig,
-    appended: u64,
+    /// Records that are in it.
+    pub(super) appended: u64,
 }
 
 impl Log {
-    fn begin(rig: &Rig, codec: Codec) -> anyhow::Result<Self> {
+    /// So many aggregates with so many events each are to be in it.
+    pub(super) fn begin(
+        rig: &Rig,
+        codec: Codec,
+        aggregates: usize,
+        events_each: u64,
+    ) -> anyhow::Result<Self> {
         let config = rig.log();
         let log_id = topics::log_id(&config, TIMEOUT)?;
-        let aggregates = u64::try_from(rig.pace.count(AGGREGATES))?;
+        let aggregates = u64::try_from(rig.pace.count(aggregates))?;
         Ok(Self {
-            history: History::new(codec, log_id, PARTITIONS, aggregates, EVENTS_EACH),
+            history: History::new(codec, log_id, PARTITIONS, aggregates, events_each),
             config,
             appended: 0,
         })
     }
 
+    /// How many events those are.
+    pub(super) fn events(&self) -> u64 {
+        self.history.events()
+    }
+
     /// Appends the next so many events.
-    fn append(&mut self, count: u64) -> anyhow::Result<()> {
+    pub(super) fn append(&mut self, count: u64) -> anyhow::Result<()> {
         let (sink, reports) = crossbeam_channel::unbounded();
         let appender = Appender::new(&self.config, "bench-history", 10_000, sink, |report: Report| {
             report

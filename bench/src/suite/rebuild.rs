@@ -1,0 +1,232 @@
+//! `rebuild`: both models made again from a million events while they are read, beside a Postgres `COPY` of the same rows; and how
+//! much slower what is read follows the log meanwhile.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use devstack::services::Services;
+use read_model::Generations;
+use read_model::generations::{Generation, live};
+use read_model::postgres::PostgresGenerations;
+use read_model::redis::RedisGenerations;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{
+    report::{Figure, Finding, Goal},
+    rig::{PARTITIONS, PREFIX, Rig},
+    start::Log,
+};
+
+/// Aggregates in the log, and how many events each has: 1,000,000.
+const AGGREGATES: usize = 100_000;
+const EVENTS_EACH: u64 = 10;
+/// What the live generations have to follow, alone and beside a rebuild.
+const BACKLOG: usize = 200_000;
+const ROUNDS: usize = 3;
+const PROJECTOR: &str = "projector-1";
+const TABLES: [&str; 4] = ["orders", "order_events", "stock", "sales"];
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Runs it.
+pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
+    rig.deploy(PREFIX)?;
+    let codec = rig.codec().await?;
+    let mut log = Log::begin(rig, codec, AGGREGATES, EVENTS_EACH)?;
+    log.append(log.events())?;
+    let services = rig.services(0, 1)?;
+    let env = services.env();
+    let database_url = env["TAILWATER_DATABASE_URL"].clone();
+    let prefix = env.get("TAILWATER_REDIS_PREFIX").map_or(PREFIX, String::as_str);
+    let models = Models {
+        postgres: PostgresGenerations::new(&database_url, "bench")?,
+        redis: RedisGenerations::new(&env["TAILWATER_REDIS_URL"], prefix, PARTITIONS)?,
+    };
+    models.followed(log.appended).await?;
+    let (mut both, mut filled, mut postgres, mut copied) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for round in 0..rig.pace.times(ROUNDS) {
+        let report = rebuild(rig, &services, "all")?;
+        both.push(seconds(&report, "took_s", &["postgres", "redis"])?);
+        filled.push(seconds(&report, "filled_s", &["postgres", "redis"])?);
+        let report = rebuild(rig, &services, "postgres")?;
+        postgres.push(seconds(&report, "took_s", &["postgres"])?);
+        copied.push(copy(&database_url, models.live().await?).await?);
+        let backlog = u64::try_from(rig.pace.count(BACKLOG))?;
+        alone.push(follow(&services, &mut log, &models, backlog).await?);
+        let (of_postgres, of_redis) = (models.postgres.create().await?, models.redis.create().await?);
+        beside.push(follow(&services, &mut log, &models, backlog).await?);
+        discard(&models.postgres, of_postgres).await?;
+        discard(&models.redis, of_redis).await?;
+        eprintln!(
+            "  round {}: both models in {:.1} s (filled in {:.1} s); Postgres alone in {:.1} s, COPY of its rows {:.1} s; \
+             {backlog} records followed in {:.1} s, beside a rebuild in {:.1} s",
+            round + 1,
+            both[round],
+            filled[round],
+            postgres[round],
+            copied[round],
+            alone[round],
+            beside[round]
+        );
+    }
+    Ok(Finding::new(
+        Figure::ratio(
+            "rebuild of Postgres to COPY of the same rows",
+            &copied,
+            &postgres,
+            Goal::AtLeast(0.5),
+        ),
+        vec![
+            Figure::of(
+                "rebuild of both models, compared and switched",
+                "s",
+                &both,
+                Goal::AtMost(10.0),
+            ),
+            Figure::ratio(
+                "what is read follows the log beside a rebuild as fast as alone",
+                &alone,
+                &beside,
+                Goal::AtLeast(0.8),
+            ),
+        ],
+        json!({
+            "events": log.appended, "both_s": both, "filled_s": filled, "postgres_s": postgres, "copy_s": copied,
+            "followed_alone_s": alone, "followed_beside_s": beside,
+        }),
+    ))
+}
+
+/// Both models' generations.
+struct Models {
+    postgres: PostgresGenerations,
+    redis: RedisGenerations,
+}
+
+impl Models {
+    /// Waits until what is read of both has all of it.
+    async fn followed(&self, records: u64) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let (postgres, redis) = tokio::join!(examined(&self.postgres), examined(&self.redis));
+            if postgres? >= records && redis? >= records {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the models do not follow the log");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn live(&self) -> anyhow::Result<Generation> {
+        live(&self.postgres.list().await?).context("one is live")
+    }
+}
+
+/// How many records what is read has examined; 0 where nothing is read yet.
+async fn examined<G: Generations>(generations: &G) -> anyhow::Result<u64> {
+    let Some(live) = live(&generations.list().await?) else {
+        return Ok(0);
+    };
+    let positions = generations.positions(live).await?;
+    Ok(positions.iter().map(|(_, offset)| offset.unsigned_abs()).sum())
+}
+
+async fn discard<G: Generations>(generations: &G, number: i32) -> anyhow::Result<()> {
+    let all = generations.list().await?;
+    let one = all
+        .iter()
+        .find(|one| one.number == number)
+        .context("it was there")?;
+    Ok(generations.discard(*one).await?)
+}
+
+/// `tailwater rebuild`, and then without what was read before; its report.
+fn rebuild(rig: &Rig, services: &Services, model: &str) -> anyhow::Result<Value> {
+    let output = rig.tailwater(services, &["rebuild", "--model", model, "--json"])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let dropped = rig.tailwater(services, &["rebuild", "--model", model, "--drop"])?;
+    ensure!(
+        dropped.status.success(),
+        "what was read before cannot be discarded"
+    );
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The longest of these models.
+fn seconds(report: &Value, what: &str, models: &[&str]) -> anyhow::Result<f64> {
+    let of = |model: &&str| report["models"][model]["rebuilt"][what].as_f64();
+    let all: Option<Vec<f64>> = models.iter().map(of).collect();
+    Ok(all
+        .context("the report says how long it took")?
+        .into_iter()
+        .fold(0.0, f64::max))
+}
+
+/// How long the live generations take to follow so many records that came while the projector was away.
+async fn follow(services: &Services, log: &mut Log, models: &Models, records: u64) -> anyhow::Result<f64> {
+    services.stop(PROJECTOR)?;
+    log.append(records)?;
+    let begun = Instant::now();
+    services.restart(PROJECTOR)?;
+    models.followed(log.appended).await?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// How long Postgres takes to copy a generation's rows into tables like its own, indexes included.
+async fn copy(database_url: &str, generation: Generation) -> anyhow::Result<f64> {
+    let mut connection = PgConnection::connect(database_url).await?;
+    let schema = format!("g{}", generation.number);
+    let folder = tempfile::tempdir()?;
+    for table in TABLES {
+        let statement = format!("COPY {schema}.{table} TO STDOUT (FORMAT binary)");
+        let mut file = tokio::fs::File::create(folder.path().join(table)).await?;
+        let mut rows = connection.copy_out_raw(&statement).await?;
+        while let Some(chunk) = futures::StreamExt::next(&mut rows).await {
+            file.write_all(&chunk?).await?;
+        }
+        file.flush().await?;
+    }
+    connection
+        .execute("DROP SCHEMA IF EXISTS copied CASCADE; CREATE SCHEMA copied")
+        .await?;
+    for table in TABLES {
+        let like = format!(
+            "CREATE TABLE copied.{table} (LIKE {schema}.{table} INCLUDING STORAGE);
+             ALTER TABLE copied.{table} ADD PRIMARY KEY ({})",
+            key(table)
+        );
+        connection.execute(AssertSqlSafe(like)).await?;
+    }
+    let begun = Instant::now();
+    for table in TABLES {
+        let statement = format!("COPY copied.{table} FROM STDIN (FORMAT binary)");
+        let mut into = connection.copy_in_raw(&statement).await?;
+        into.read_from(tokio::fs::File::open(folder.path().join(table)).await?)
+            .await?;
+        into.finish().await?;
+    }
+    let indexes = "CREATE INDEX ON copied.orders (customer_id, placed_at_us, order_id); \
+                   CREATE INDEX ON copied.order_events (order_id, sequence); \
+                   CREATE INDEX ON copied.sales (sku, day)";
+    connection.execute(indexes).await?;
+    let took = begun.elapsed().as_secs_f64();
+    connection.execute("DROP SCHEMA copied CASCADE").await?;
+    connection.close().await?;
+    Ok(took)
+}
+
+fn key(table: &str) -> &'static str {
+    match table {
+        "orders" => "order_id",
+        "stock" => "sku",
+        "sales" => "day, sku, currency, partition",
+        _ => "partition, \"offset\"",
+    }
+}

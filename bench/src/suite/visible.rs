@@ -1,0 +1,144 @@
+//! `visible`: how long a write takes from its acknowledgement until a causal read with its token answers, in each model, at half
+//! of the peak. The peak is that of single-line orders with everything running; each order is five records.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::{
+    ROUNDS,
+    ack::half,
+    drive::{Arrivals, Load, drive},
+    report::{Figure, Finding, Goal},
+    requests::{order, receive_stock},
+    rig::Rig,
+};
+use crate::load::{Client, Latencies, Request, Target};
+
+/// Connections of the load.
+const CONNECTIONS: usize = 64;
+/// Between two probes, so that they are no load of their own.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The models, as the query service names them.
+const MODELS: [&str; 2] = ["redis", "postgres"];
+
+/// How long a model's probes took.
+#[derive(Debug, Default)]
+struct Probed {
+    /// From the acknowledgement to the read's answer.
+    visible: Latencies,
+    /// From sending the write to the read's answer.
+    whole: Latencies,
+}
+
+/// Runs it.
+pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
+    let services = rig.services_for_reads(&[])?;
+    let commands = Target::new(&services.command_urls()[0])?;
+    let queries = Target::new(&services.query_urls()[0])?;
+    receive_stock(&commands, "visible").await?;
+    let load = |arrivals, seconds| Load {
+        targets: vec![commands.clone()],
+        connections: CONNECTIONS,
+        arrivals,
+        warm_up: rig.pace.seconds(3),
+        duration: rig.pace.seconds(seconds),
+        again: true,
+    };
+    let peak = drive(load(Arrivals::Closed, 10), order(&commands, "visible-peak")).await?;
+    ensure!(peak.failed == 0, "orders failed: {:?}", peak.failures);
+    let rate = half(peak.per_second());
+    let mut rounds: [Vec<Probed>; 2] = [Vec::new(), Vec::new()];
+    for round in 0..rig.pace.times(ROUNDS) {
+        let steady = load(Arrivals::Open(rate), 10);
+        let duration = steady.warm_up + steady.duration;
+        let run = format!("visible-{round}");
+        let probes = MODELS.map(|model| {
+            probe(
+                commands.clone(),
+                queries.clone(),
+                model,
+                run.clone(),
+                rig.pace.seconds(3),
+                duration,
+            )
+        });
+        let [redis, postgres] = probes;
+        let (driven, redis, postgres) = tokio::join!(drive(steady, order(&commands, &run)), redis, postgres);
+        let driven = driven?;
+        ensure!(driven.failed == 0, "orders failed: {:?}", driven.failures);
+        for (model, probed) in [redis?, postgres?].into_iter().enumerate() {
+            eprintln!(
+                "  round {}: {} at {rate} orders/s: {}",
+                round + 1,
+                MODELS[model],
+                probed.visible.summary()
+            );
+            rounds[model].push(probed);
+        }
+    }
+    let ms = |of: &[Probed], of_hundred: f64, which: fn(&Probed) -> &Latencies| -> Vec<f64> {
+        of.iter()
+            .map(|probed| which(probed).percentile(of_hundred).as_secs_f64() * 1e3)
+            .collect()
+    };
+    let mut figures = Vec::new();
+    let mut raw = json!({"per_second": rate, "peak_per_second": peak.per_second()});
+    for (model, probed) in MODELS.iter().zip(&rounds) {
+        for (of_hundred, goal) in [(50.0, 8.0), (99.0, 25.0)] {
+            let visible = ms(probed, of_hundred, |probed| &probed.visible);
+            let what = format!("p{of_hundred} from acknowledged to visible in {model}");
+            figures.push(Figure::of(what, "ms", &visible, Goal::AtMost(goal)));
+            raw[format!("{model}_visible_p{of_hundred}_ms")] = json!(visible);
+            raw[format!("{model}_from_sending_p{of_hundred}_ms")] =
+                json!(ms(probed, of_hundred, |probed| &probed.whole));
+        }
+    }
+    let also = figures.split_off(1);
+    let first = figures.pop().context("there are models")?;
+    Ok(Finding::new(first, also, raw))
+}
+
+/// Places orders one after the other, and reads each from that model alone as soon as it is acknowledged.
+async fn probe(
+    commands: Target,
+    queries: Target,
+    model: &'static str,
+    run: String,
+    warm_up: Duration,
+    duration: Duration,
+) -> anyhow::Result<Probed> {
+    let (mut command, mut query) = (Client::new(&commands), Client::new(&queries));
+    let make = order(&commands, &format!("{run}-{model}"));
+    let (begin, mut probed) = (Instant::now(), Probed::default());
+    for index in 0.. {
+        if begin.elapsed() >= duration {
+            break;
+        }
+        let sent = Instant::now();
+        let placed = command.send(&make(index), duration).await?;
+        ensure!(placed.status == 201, "an order was answered {}", placed.summary());
+        let acknowledged = Instant::now();
+        let token = placed
+            .header("consistency-token")
+            .context("an acknowledgement without a token")?;
+        let body: Value = serde_json::from_slice(&placed.body)?;
+        let path = format!("/v1/orders/{}", body["order_id"].as_str().unwrap_or_default());
+        let headers = [
+            ("consistency-token", token),
+            ("prefer", "wait=20"),
+            ("tailwater-model", model),
+        ];
+        let read = query
+            .send(&Request::get(&queries, &path, &headers), duration)
+            .await?;
+        ensure!(read.status == 200, "a read was answered {}", read.summary());
+        if begin.elapsed() >= warm_up {
+            probed.visible.record(acknowledged.elapsed());
+            probed.whole.record(sent.elapsed());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(probed)
+}
