@@ -13,6 +13,7 @@ use command_service::{http, metrics};
 use eventlog::{LogConfig, TokenKey, registry, topics};
 use service_kit::auth::ServiceKey;
 use service_kit::basics::{Basics, Leaving, finish};
+use service_kit::health::START;
 use service_kit::rate_limit::{self, RateLimit};
 use service_kit::{Health, run, serve};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +39,7 @@ async fn command_service(context: run::Context<CommandConfig>) -> anyhow::Result
         metrics: exporter,
         ..
     } = context;
-    health.down("writers", "the log is being folded");
+    health.down(START, "the log is being folded");
     metrics::describe();
     let log = LogConfig {
         bootstrap: config.kafka.bootstrap.clone(),
@@ -143,5 +144,5 @@ async fn watch(instance: Instance, health: Health) {
     }
     tracing::info!("writer.log.folded: ready");
     instance.ready();
-    health.up("writers");
+    health.up(START);
 }

@@ -33,6 +33,7 @@ use read_model::postgres::PostgresGenerations;
 use read_model::redis::RedisGenerations;
 use schemas::Codec;
 use service_kit::basics::{self, Basics};
+use service_kit::health::START;
 use service_kit::{Health, run::Context, serve};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -120,7 +121,7 @@ async fn begin(
     log: &LogConfig,
     health: &Health,
 ) -> anyhow::Result<(Arc<Codec>, i32)> {
-    health.down("start", "schemas and topics are being looked up");
+    health.down(START, "schemas and topics are being looked up");
     let codec = loop {
         match registry::load_codec(
             config.registry.url.expose(),
@@ -148,7 +149,7 @@ async fn begin(
             }
         }
     };
-    health.up("start");
+    health.up(START);
     Ok((Arc::new(codec), count))
 }
 

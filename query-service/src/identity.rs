@@ -6,6 +6,7 @@ use eventlog::{LogConfig, LogError, TokenKey, topics};
 use read_model::deployment::Deployment;
 use service_kit::Health;
 use service_kit::config::Secret;
+use service_kit::health::START;
 
 use crate::models::Models;
 
@@ -34,7 +35,7 @@ pub(crate) async fn learn(
     models: &Models,
     health: &Health,
 ) -> anyhow::Result<Identity> {
-    health.down("identity", "neither Kafka nor a model says which log this is");
+    health.down(START, "neither Kafka nor a model says which log this is");
     loop {
         let found = match of_kafka(log).await {
             Ok(found) => Some(found),

@@ -36,6 +36,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use eventlog::LogConfig;
 use service_kit::basics::{self, Basics};
+use service_kit::health::START;
 use service_kit::{run::Context, serve};
 
 pub use config::QueryConfig;
@@ -116,7 +117,7 @@ pub async fn run(context: Context<QueryConfig>) -> anyhow::Result<()> {
         tokio::spawn(tail::keep(following, Arc::clone(&tail), shutdown.clone()));
         let cache = Cache::new(tail, config.cache.cache_mib << 20);
         let known = app.known.get_or_init(|| Arc::new(Known { identity, cache }));
-        health.up("identity");
+        health.up(START);
         identity::watch(&log, &known.identity, &models, &health).await
     };
     tokio::select! {

@@ -119,10 +119,11 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::health::START;
 
     fn router() -> Router {
-        let health = Health::new();
-        health.down("kafka", "no broker answers");
+        let health = Health::starting();
+        health.down(START, "no broker answers");
         let own = ProblemKind {
             slug: "sold-out",
             status: 409,
@@ -146,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn a_shortcut_is_an_answer_like_any_other() {
         let basics = Basics {
-            health: Health::new(),
+            health: Health::starting(),
             metrics: Metrics::install().unwrap(),
             openapi: None,
             problems: Vec::new(),

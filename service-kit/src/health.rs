@@ -7,16 +7,24 @@ use axum::response::{IntoResponse, Response};
 
 use crate::{Problem, json, problem::kinds};
 
-/// Shared by everything that can make a service unready. Ready while nothing that it was told of is down.
-#[derive(Clone, Debug, Default)]
+/// The part that is down until a service has started.
+pub const START: &str = "start";
+
+/// Shared by everything that can make a service unready. Ready once it has started, while nothing that it was told of is down.
+#[derive(Clone, Debug)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
 }
 
 impl Health {
-    /// Ready, as nothing is down.
-    pub fn new() -> Self {
-        Self::default()
+    /// Of a service that starts: unready until somebody says that [`START`] is up, so that nobody is told that it is ready in the
+    /// moment before it knows what it has to wait for.
+    pub fn starting() -> Self {
+        let health = Self {
+            parts: Arc::default(),
+        };
+        health.down(START, "it is starting");
+        health
     }
 
     /// A part that the service needs is there.
@@ -72,8 +80,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_while_nothing_is_down() {
-        let health = Health::new();
+    fn ready_once_it_has_started_while_nothing_is_down() {
+        let health = Health::starting();
+        assert_eq!(health.reasons(), ["start: it is starting"]);
+        assert_eq!(health.respond().status(), 503);
+        health.up(START);
         assert!(health.is_ready());
         health.down("kafka", "no broker answers");
         health.up("postgres");

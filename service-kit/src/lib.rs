@@ -16,7 +16,7 @@ pub mod config;
 mod edge;
 mod front;
 pub mod headers;
-mod health;
+pub mod health;
 pub mod json;
 pub mod openapi;
 pub mod path;

@@ -101,7 +101,7 @@ where
             ?config,
             "starting"
         );
-        let (shutdown, health) = (CancellationToken::new(), Health::new());
+        let (shutdown, health) = (CancellationToken::new(), Health::starting());
         tokio::spawn(metrics.clone().upkeep());
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
