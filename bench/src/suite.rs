@@ -7,6 +7,7 @@
 
 pub mod ack;
 pub mod append;
+pub mod catch_up;
 pub mod drive;
 pub mod failover;
 pub mod log;
@@ -69,6 +70,8 @@ pub enum Name {
     Streams,
     /// Both models made again from a million events, beside a COPY of the same rows
     Rebuild,
+    /// Postgres killed for thirty seconds
+    CatchUp,
 }
 
 /// What the suite is told.
@@ -101,6 +104,7 @@ impl Name {
             Self::Visible => "visible",
             Self::Streams => "streams",
             Self::Rebuild => "rebuild",
+            Self::CatchUp => "catch-up",
         }
     }
 
@@ -119,6 +123,7 @@ impl Name {
             Self::Visible => visible::run(rig).await,
             Self::Streams => streams::run(rig).await,
             Self::Rebuild => rebuild::run(rig).await,
+            Self::CatchUp => catch_up::run(rig).await,
         }
     }
 }

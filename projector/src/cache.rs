@@ -1,5 +1,6 @@
 //! Views that were in use lately, so that they need not be read again before the next change.
 
+use std::borrow::Borrow;
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
@@ -26,7 +27,11 @@ impl<K: Eq + Hash, V> Cache<K, V> {
     }
 
     /// Takes a view out, to be changed and put back once that is stored.
-    pub(crate) fn take(&mut self, key: &K) -> Option<V> {
+    pub(crate) fn take<Q>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
         self.young.remove(key).or_else(|| self.old.remove(key))
     }
 

@@ -11,12 +11,9 @@ use tokio::sync::watch;
 use crate::ring::{Behind, Places, Reach, Refusal, Ring, Subscriber};
 use crate::step::{Chunk, Step};
 
-/// A batch takes what is there, up to this.
-const BATCH_STEPS_MAX: usize = 4_000;
-const BATCH_BYTES_MAX: usize = 4 << 20;
-/// The same for who is far behind.
-const FAR_STEPS_MAX: usize = 40_000;
-const FAR_BYTES_MAX: usize = 32 << 20;
+/// A subscriber takes what is there, up to this.
+const STEPS_MAX: usize = 4_000;
+const BYTES_MAX: usize = 4 << 20;
 
 /// Why a subscription gives no more.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -98,7 +95,7 @@ impl Feed {
 
     /// Whether it is for who is far behind.
     pub(crate) fn is_far(&self) -> bool {
-        self.reach == Reach::FAR
+        self.reach != Reach::NEAR
     }
 
     /// Lets nobody come in any more.
@@ -200,15 +197,10 @@ impl Subscription {
     }
 
     fn take(&self) -> Result<Option<Vec<Arc<Chunk>>>, Missed> {
-        let (steps_max, bytes_max) = if self.feed.is_far() {
-            (FAR_STEPS_MAX, FAR_BYTES_MAX)
-        } else {
-            (BATCH_STEPS_MAX, BATCH_BYTES_MAX)
-        };
         let mut state = self.feed.state();
         let chunks = state
             .ring
-            .take(self.subscriber, steps_max, bytes_max)
+            .take(self.subscriber, STEPS_MAX, BYTES_MAX)
             .map_err(|Behind| Missed::Behind)?;
         if !chunks.is_empty() {
             self.feed.taken.notify_one();

@@ -3,7 +3,8 @@
 //! Near the end of the log all models read one feed, so each record is fetched, judged and decoded once. A model that is
 //! behind (its store was down, or lost everything) does not hold the others back: it gets a reader of its own, and moves
 //! over to the shared feed once that holds the place that it has come to. There is always at most one shared feed: the
-//! first one, or, after that one ended, the next whose session looks.
+//! first one, or, after that one ended, the next whose session looks. Generations that are filled at the same time share
+//! another one in the same way, from the log's beginning on.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,7 +19,16 @@ type Start = dyn Fn(&'static str, Places, Publisher) -> std::io::Result<()> + Se
 /// Where sessions get their feeds; one for all models.
 pub(crate) struct Feeds {
     start: Box<Start>,
-    shared: Mutex<Weak<Feed>>,
+    shared: Mutex<Shared>,
+}
+
+/// The feeds that more than one session may read.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Near the end of the log.
+    near: Weak<Feed>,
+    /// The last one that was begun to fill a generation.
+    fill: Weak<Feed>,
 }
 
 impl fmt::Debug for Feeds {
@@ -41,7 +51,7 @@ impl Feeds {
     pub(crate) fn open(&self, model: &'static str, leads: bool, places: &Places) -> std::io::Result<Source> {
         let mut shared = self.shared();
         let mut settled = false;
-        if let Some(feed) = open(&shared) {
+        if let Some(feed) = open(&shared.near) {
             match feed.subscribe(places) {
                 Ok(subscription) => {
                     return Ok(Source {
@@ -52,13 +62,29 @@ impl Feeds {
                 Err(refusal) => settled = is_final(model, refusal),
             }
         }
-        let alone = !leads || open(&shared).is_some();
-        let reach = if alone { Reach::FAR } else { Reach::NEAR };
+        if !leads
+            && let Some(feed) = open(&shared.fill)
+            && let Ok(subscription) = feed.subscribe(places)
+        {
+            tracing::info!(model, "projector.reader.joined");
+            return Ok(Source {
+                subscription,
+                settled,
+            });
+        }
+        let reach = match (leads, open(&shared.near)) {
+            (false, _) => Reach::FILL,
+            (true, Some(_)) => Reach::FAR,
+            (true, None) => Reach::NEAR,
+        };
         let (publisher, subscription) = Feed::begin(places.clone(), reach);
-        if alone {
+        match reach {
+            Reach::NEAR => shared.near = Arc::downgrade(publisher.feed()),
+            Reach::FILL => shared.fill = Arc::downgrade(publisher.feed()),
+            _ => {}
+        }
+        if reach != Reach::NEAR {
             tracing::info!(model, "projector.reader.own");
-        } else {
-            *shared = Arc::downgrade(publisher.feed());
         }
         (self.start)(model, places.clone(), publisher)?;
         Ok(Source {
@@ -79,9 +105,9 @@ impl Feeds {
             return;
         }
         let mut shared = self.shared();
-        match open(&shared) {
+        match open(&shared.near) {
             None if leads && source.subscription.feed().is_open() => {
-                *shared = Arc::downgrade(source.subscription.feed());
+                shared.near = Arc::downgrade(source.subscription.feed());
             }
             None => {}
             Some(feed) if Arc::ptr_eq(&feed, source.subscription.feed()) => {}
@@ -98,12 +124,13 @@ impl Feeds {
     /// The log is not what it was: what the shared feed holds is not given to anybody who comes from now on, and who
     /// reads it moves over to the next one.
     pub(crate) fn retire(&self) {
-        if let Some(feed) = open(&self.shared()) {
+        let shared = self.shared();
+        for feed in [&shared.near, &shared.fill].into_iter().filter_map(open) {
             feed.close();
         }
     }
 
-    fn shared(&self) -> MutexGuard<'_, Weak<Feed>> {
+    fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,7 +22,7 @@ use crate::session::{self, Projection};
 use crate::traffic::Traffic;
 
 /// Between two looks.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(250);
 /// Between two looks while something is being filled, which somebody waits for.
 const EVERY_FILLING: Duration = Duration::from_millis(200);
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,7 +8,6 @@
 //! What it deliberately does not do: decide anything. A void record is counted and passed over, a lost checkpoint is
 //! made again from the log, and an event that cannot be read stops its partition, loudly, and no other.
 
-mod beside;
 mod cache;
 mod config;
 mod feed;

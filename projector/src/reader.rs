@@ -86,7 +86,7 @@ impl Reader {
     fn run(&mut self, publisher: &Publisher) -> Result<(), LogError> {
         while publisher.wanted() {
             let chunk = self.read()?;
-            let busy = BUSY_STEPS.contains(&chunk.steps.len());
+            let busy = !publisher.feed().is_far() && BUSY_STEPS.contains(&chunk.steps.len());
             if !chunk.steps.is_empty() {
                 publisher.publish(chunk);
             }

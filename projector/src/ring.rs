@@ -1,8 +1,9 @@
 //! What a reader has read lately, for any number of subscribers, each at its own pace. Pure: no thread, no clock.
 //!
 //! A subscriber may come in at any place that is held, but only where the chain stands there exactly as its own does: same
-//! offset, same last effective record, same link. The fastest subscriber sets the pace at which is read; one that is so
-//! slow that the ring would grow without bound has lost its place, and reads by itself.
+//! offset, same last effective record, same link. The fastest subscriber sets the pace at which is read, and one that is so
+//! slow that the ring would grow without bound has lost its place, and reads by itself; but where nobody waits for what is read,
+//! the slowest sets the pace, so that all is read once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,27 +18,45 @@ pub(crate) type Places = BTreeMap<TopicPartition, Checkpoint>;
 /// How far reading goes ahead of those who take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
-    /// Chunks that the fastest subscriber has not taken yet.
+    pace: Pace,
+    /// Chunks that whoever sets the pace has not taken yet.
     ahead_chunks_max: u64,
     /// What is held for subscribers that are slower than the fastest.
     held_bytes_max: usize,
+    /// What all have taken is held for somebody who comes in later.
+    kept_bytes_max: usize,
+}
+
+/// Which subscriber sets the pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Fastest,
+    Slowest,
 }
 
 impl Reach {
     /// Near the end of the log.
     pub(crate) const NEAR: Self = Self {
+        pace: Pace::Fastest,
         ahead_chunks_max: 4,
         held_bytes_max: 16 << 20,
+        // Who comes in later is behind by a batch or two.
+        kept_bytes_max: 4 << 20,
     };
-    /// For who is far behind, and reads by himself: the larger the batches, the less each order is written.
+    /// For who is far behind, and reads by himself.
     pub(crate) const FAR: Self = Self {
         ahead_chunks_max: 48,
         held_bytes_max: 64 << 20,
+        ..Self::NEAR
+    };
+    /// For generations that are filled. All models are rebuilt at the same time, mostly, and their projections begin within a
+    /// second.
+    pub(crate) const FILL: Self = Self {
+        pace: Pace::Slowest,
+        kept_bytes_max: 64 << 20,
+        ..Self::FAR
     };
 }
-
-/// What all have taken is held for somebody who comes in later: he is behind by a batch or two.
-const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// Why somebody cannot come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +125,14 @@ impl Ring {
         !self.cursors.is_empty()
     }
 
-    /// Whether more is to be read: the fastest subscriber has taken nearly all.
+    /// Whether more is to be read: who sets the pace has taken nearly all.
     pub(crate) fn has_room(&self) -> bool {
-        self.cursors
-            .values()
-            .max()
-            .is_some_and(|fastest| self.end() - fastest < self.reach.ahead_chunks_max)
+        let cursors = self.cursors.values();
+        let pace = match self.reach.pace {
+            Pace::Fastest => cursors.max(),
+            Pace::Slowest => cursors.min(),
+        };
+        pace.is_some_and(|cursor| self.end() - cursor < self.reach.ahead_chunks_max)
     }
 
     /// Takes in what was read.
@@ -200,7 +221,7 @@ impl Ring {
             let bytes_max = if needed {
                 self.reach.held_bytes_max
             } else {
-                KEPT_BYTES_MAX
+                self.reach.kept_bytes_max
             };
             if self.bytes <= bytes_max {
                 return;

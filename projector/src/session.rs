@@ -25,6 +25,10 @@ use crate::traffic::Traffic;
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so much time without records the store is looked at.
 const IDLE: Duration = Duration::from_secs(1);
+/// After so much time without records what is held is stored.
+const DRY: Duration = Duration::from_millis(50);
+/// It is stored after so much time anyway.
+const HELD_FOR: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -140,12 +144,26 @@ async fn try_session<S: Store>(
     }
     tracing::info!(model, partitions = stored.len(), "projector.session.start");
     let mut fold = Fold::new(stored);
+    // When the first records came that are held, and how many are.
+    let (mut begun, mut held) = (Instant::now(), 0);
     loop {
         let leads = projection.role.leads();
         projection
             .feeds
             .settle(model, leads, &mut source, || fold.places());
-        let Ok(next) = tokio::time::timeout(IDLE, source.subscription.next()).await else {
+        let patience = if fold.holds() { DRY } else { IDLE };
+        let Ok(next) = tokio::time::timeout(patience, source.subscription.next()).await else {
+            if fold.holds() {
+                note::<S>(
+                    fold.commit(store).await?,
+                    &fold,
+                    projection,
+                    handles,
+                    begun,
+                    &mut held,
+                )?;
+                continue;
+            }
             // Nothing came, so nothing was committed: look whether the store still has what it had.
             if store.checkpoints(&projection.partitions).await? != *fold.stored() {
                 return Err(Ended::Superseded);
@@ -164,28 +182,57 @@ async fn try_session<S: Store>(
         if steps.is_empty() {
             continue;
         }
-        let (begun, steps_before) = (Instant::now(), projection.traffic.steps());
+        let (folding, steps_before) = (Instant::now(), projection.traffic.steps());
         if leads {
             projection.traffic.note(steps.len());
         }
-        let folded = fold.run(store, &steps).await?;
-        report_halted::<S>(&folded, projection);
-        if folded.committed == Committed::Superseded {
-            return Err(Ended::Superseded);
+        if held == 0 {
+            begun = folding;
         }
-        projection.progress.note(fold.stored());
-        let metrics = handles.of(&projection.role);
-        metrics.commit_seconds.record(begun.elapsed());
-        metrics.records.increment(steps.len() as u64);
-        #[allow(clippy::cast_precision_loss, reason = "a histogram is of floats")]
-        metrics.batch_records.record(steps.len() as f64);
-        if let Some(delay) = folded.last.and_then(since) {
-            metrics.delay_seconds.record(delay);
+        held += steps.len();
+        // Who is far behind is not waited for.
+        let folded = if source.is_far() {
+            fold.hold(store, &steps).await?
+        } else {
+            fold.run(store, &steps).await?
+        };
+        report_halted::<S>(&folded, projection);
+        let committed = match folded.committed {
+            None if begun.elapsed() > HELD_FOR => Some(fold.commit(store).await?),
+            committed => committed,
+        };
+        if let Some(committed) = committed {
+            note::<S>(committed, &fold, projection, handles, begun, &mut held)?;
+            if let Some(delay) = folded.last.and_then(since) {
+                handles.of(&projection.role).delay_seconds.record(delay);
+            }
         }
         if !leads && source.is_far() {
-            projection.traffic.make_way(steps_before, begun.elapsed()).await;
+            projection.traffic.make_way(steps_before, folding.elapsed()).await;
         }
     }
+}
+
+/// Notes a commit of so many records, the first of which came at `begun`.
+fn note<S: Store>(
+    committed: Committed,
+    fold: &Fold,
+    projection: &Projection,
+    handles: &Handles,
+    begun: Instant,
+    records: &mut usize,
+) -> Result<(), Ended> {
+    if committed == Committed::Superseded {
+        return Err(Ended::Superseded);
+    }
+    projection.progress.note(fold.stored());
+    let metrics = handles.of(&projection.role);
+    metrics.commit_seconds.record(begun.elapsed());
+    metrics.records.increment(*records as u64);
+    #[allow(clippy::cast_precision_loss, reason = "a histogram is of floats")]
+    metrics.batch_records.record(*records as f64);
+    *records = 0;
+    Ok(())
 }
 
 /// Where reading goes on: right behind the last effective record. The void ones behind it are looked at again, since the

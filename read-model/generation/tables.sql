@@ -45,8 +45,7 @@ CREATE TABLE order_events (
     occurred_at_us bigint  NOT NULL,
     command_id     uuid    NOT NULL,
     causes         text    COLLATE "C" NOT NULL,
-    data           text    COLLATE "C" NOT NULL,
-    PRIMARY KEY (partition, "offset")
+    data           text    COLLATE "C" NOT NULL
 );
 
 -- What was sold, by the UTC day on which the order was placed (days since 1970-01-01). The partition is that of the orders,

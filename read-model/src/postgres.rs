@@ -5,6 +5,7 @@ mod copy;
 mod current;
 mod generations;
 mod history;
+mod intake;
 mod orders;
 mod read;
 mod sales;

@@ -77,7 +77,8 @@ pub struct Batch<'a> {
     pub orders: Vec<(i32, &'a Order)>,
     /// Stock and its partitions.
     pub stock: Vec<(i32, &'a Stock)>,
-    /// The events that changed these orders, in the order of each partition; empty unless [`Store::KEEPS_HISTORY`].
+    /// The events that changed these orders, in the order of each partition, but for those that were taken in before; empty
+    /// unless [`Store::KEEPS_HISTORY`].
     pub events: Vec<KeptEvent<'a>>,
     /// How the sales change by it; empty unless [`Store::KEEPS_HISTORY`].
     pub sales: SalesChanges<'a>,
@@ -99,8 +100,12 @@ pub trait Store: Send + 'static {
     const MODEL: &'static str;
     /// Whether it keeps the orders' events and the sales beside the views.
     const KEEPS_HISTORY: bool;
+    /// How much of views a batch may hold where nobody waits for it, in units of about a hundred bytes: what changes again
+    /// before the batch is committed is stored once.
+    const HELD_WEIGHT_MAX: usize;
 
-    /// The stored checkpoint of each of these partitions, made where there is none.
+    /// The stored checkpoint of each of these partitions, made where there is none. What was taken in and not committed is
+    /// forgotten.
     fn checkpoints(
         &mut self,
         partitions: &[TopicPartition],
@@ -124,6 +129,10 @@ pub trait Store: Send + 'static {
         &mut self,
         skus: &[(i32, String)],
     ) -> impl Future<Output = Result<Vec<Stock>, StoreError>> + Send;
+
+    /// Takes in events of the batch that is committed next and does not name them: it may be long until then, and so nobody has
+    /// to hold them. They are stored with that commit or not at all. Only where [`Store::KEEPS_HISTORY`].
+    fn take_in(&mut self, events: &[KeptEvent<'_>]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Stores a batch where each stored checkpoint is the one that the batch started from.
     fn commit(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<Committed, StoreError>> + Send;

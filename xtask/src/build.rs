@@ -30,18 +30,20 @@ pub(crate) fn services(profile: Profile) -> Result<PathBuf> {
     bins(profile, packages)
 }
 
-/// Builds every binary of the workspace: with the same selection as the tests, so that no dependency is built twice with
-/// other features.
+/// Of all packages, and with what only tests need of them. There are no examples, but where they are asked for, cargo chooses the
+/// dependencies' features as it does for tests, so that none of them is built twice.
+const AS_FOR_TESTS: [&str; 2] = ["--workspace", "--examples"];
+
+/// Builds every binary of the workspace as the tests need it.
 pub(crate) fn all(profile: Profile) -> Result<PathBuf> {
-    bins(profile, ["--workspace"])
+    bins(profile, AS_FOR_TESTS)
 }
 
 /// Builds the query service that can make mistakes, for the tests of the checkers. Beside the real one, not instead of it.
 pub(crate) fn with_bugs() -> Result<()> {
     let mut command = cargo();
+    command.arg("build").args(AS_FOR_TESTS);
     command.args([
-        "build",
-        "--workspace",
         "--bin",
         "query-service-with-bugs",
         "--features",

@@ -64,6 +64,25 @@ async fn two_models_at_the_same_place_share_a_reader_which_ends_with_the_last() 
 }
 
 #[tokio::test]
+async fn generations_that_are_filled_at_the_same_time_share_a_reader_of_their_own() {
+    let (feeds, started) = feeds();
+    let _live = feeds.open("postgres", true, &at(100)).unwrap();
+    let mut postgres = feeds.open("postgres-beside", false, &at(0)).unwrap();
+    let (_near, fill) = (reader(&started), reader(&started).2);
+    read(&fill, 0..40, 100);
+    assert_eq!(taken(&mut postgres).await.len(), 40);
+    let mut redis = feeds.open("redis-beside", false, &at(0)).unwrap();
+    assert!(started.lock().unwrap().is_empty(), "one reader for both");
+    assert_eq!(taken(&mut redis).await.len(), 40, "from the beginning on");
+    let behind = feeds.open("redis", true, &at(0)).unwrap();
+    assert!(behind.is_far());
+    assert_eq!(reader(&started).0, "redis", "who is read does not wait for them");
+    feeds.retire();
+    feeds.open("redis-beside", false, &at(20)).unwrap();
+    assert_eq!(reader(&started).1, 20, "nobody comes to what was of another log");
+}
+
+#[tokio::test]
 async fn a_model_that_is_behind_reads_by_itself_until_it_has_caught_up() {
     let (feeds, started) = feeds();
     let mut postgres = feeds.open("postgres", true, &at(100)).unwrap();

@@ -113,13 +113,34 @@ fn the_fastest_sets_the_pace_and_who_is_too_slow_loses_his_place() {
     fill(&mut ring);
     assert_eq!(ring.take(slow, 1, 1).unwrap_err(), Behind);
     assert!(
-        ring.bytes <= KEPT_BYTES_MAX + MIB,
+        ring.bytes <= Reach::NEAR.kept_bytes_max + MIB,
         "nothing is held for who is lost"
     );
     ring.unsubscribe(fast);
     assert!(!ring.has_room(), "who is lost does not set the pace");
     ring.unsubscribe(slow);
     assert!(!ring.has_subscribers());
+}
+
+#[test]
+fn where_nobody_waits_the_slowest_sets_the_pace_and_nobody_loses_his_place() {
+    let (mut ring, slow) = Ring::new(places(0, 0), Reach::FILL);
+    let fast = ring.subscribe(&places(0, 0)).unwrap();
+    let mut offset = 0;
+    for _ in 0..5 {
+        while ring.has_room() {
+            ring.push(chunk(vec![step(A, offset)], MIB));
+            offset += 1;
+        }
+        take(&mut ring, fast);
+        assert!(!ring.has_room(), "it is waited for the slow one");
+        ring.take(slow, 7, usize::MAX).unwrap();
+        assert!(ring.has_room());
+    }
+    assert!(
+        ring.subscribe(&places(offset - 60, 0)).is_ok(),
+        "what all have taken is held for a while"
+    );
 }
 
 #[test]

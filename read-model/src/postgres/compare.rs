@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use eventlog::{Positions, Topic};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::{CheckpointRow, checkpoint, index, options, schema};
 use crate::compare::{Comparison, Look, bounds, compare};
 use crate::store::StoreError;
 
-/// A table, what names a row of it (of `o` or of `n`), and what is compared of it.
+/// A table, which rows of it are compared, and what names a row.
 struct Table {
     name: &'static str,
     rows: &'static str,
@@ -39,7 +39,7 @@ const TABLES: [Table; 3] = [
 ];
 
 impl Table {
-    /// The rows of a generation with their names and digests.
+    /// The rows of a generation with their digests.
     fn of(&self, generation: i32) -> String {
         let schema = schema(generation);
         let rows = if self.rows.contains("{schema}") {
@@ -48,20 +48,20 @@ impl Table {
             format!("{schema}.{}", self.rows)
         };
         format!(
-            "(SELECT {}, {} AS row_name, hash_record_extended(r, 0) AS digest FROM {rows} AS r)",
-            self.key, self.row_name
+            "(SELECT {}, hash_record_extended(r, 0) AS digest FROM {rows} AS r)",
+            self.key
         )
     }
 
     /// The names of rows that differ, with both digests; $1: only these, where it is not null.
     fn differing(&self, old: i32, new: i32) -> String {
         format!(
-            "SELECT coalesce(o.row_name, n.row_name), o.digest, n.digest \
-             FROM {} AS o FULL JOIN {} AS n USING ({}) \
-             WHERE o.digest IS DISTINCT FROM n.digest AND ($1::text[] IS NULL OR coalesce(o.row_name, n.row_name) = ANY($1))",
+            "SELECT {row_name}, o.digest, n.digest FROM {} AS o FULL JOIN {} AS n USING ({}) \
+             WHERE o.digest IS DISTINCT FROM n.digest AND ($1::text[] IS NULL OR {row_name} = ANY($1))",
             self.of(old),
             self.of(new),
-            self.key
+            self.key,
+            row_name = self.row_name,
         )
     }
 }
@@ -70,43 +70,66 @@ impl Table {
 pub(super) async fn generations(database_url: &str, old: i32, new: i32) -> Result<Comparison, StoreError> {
     compare(|names| async move {
         let options = options(database_url, "tailwater-rebuild")?.options([("work_mem", "128MB")]);
-        let mut connection = PgConnection::connect_with(&options).await?;
-        let look = look(&mut connection, old, new, names).await?;
-        connection.close().await?;
+        let (mut one, mut other) = tokio::try_join!(
+            PgConnection::connect_with(&options),
+            PgConnection::connect_with(&options)
+        )?;
+        let look = look(&mut one, &mut other, old, new, names).await?;
+        one.close().await?;
+        other.close().await?;
         Ok(look)
     })
     .await
 }
 
-/// All in one snapshot.
+/// All in one snapshot, by two connections at the same time.
 async fn look(
-    connection: &mut PgConnection,
+    one: &mut PgConnection,
+    other: &mut PgConnection,
     old: i32,
     new: i32,
     names: Option<Vec<String>>,
 ) -> Result<Look, StoreError> {
-    let mut transaction = connection
-        .begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    let (mut one, mut other) = (one.begin_with(BEGIN).await?, other.begin_with(BEGIN).await?);
+    let snapshot: String = sqlx::query_scalar("SELECT pg_export_snapshot()")
+        .fetch_one(&mut *one)
         .await?;
-    let connection = &mut *transaction;
-    let (before, after) = bounds(
-        &positions(connection, old).await?,
-        &positions(connection, new).await?,
-    );
+    other
+        .execute(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'")))
+        .await?;
+    let (before, after) = bounds(&positions(&mut one, old).await?, &positions(&mut one, new).await?);
     let mut look = Look {
         before,
         after,
         ..Look::default()
     };
+    let mut of_events = Look::default();
+    tokio::try_join!(
+        views(&mut one, old, new, names.as_deref(), &mut look),
+        events(&mut other, old, new, names.as_deref(), &mut of_events)
+    )?;
+    look.compared += of_events.compared;
+    look.differing.append(&mut of_events.differing);
+    one.rollback().await?;
+    other.rollback().await?;
+    Ok(look)
+}
+
+async fn views(
+    connection: &mut PgConnection,
+    old: i32,
+    new: i32,
+    names: Option<&[String]>,
+    look: &mut Look,
+) -> Result<(), StoreError> {
     for table in &TABLES {
         let of_table = |name: &String| {
             name.strip_prefix(table.name)?
                 .strip_prefix(' ')
                 .map(str::to_owned)
         };
-        let only: Option<Vec<String>> = names
-            .as_ref()
-            .map(|names| names.iter().filter_map(of_table).collect());
+        let only: Option<Vec<String>> = names.map(|names| names.iter().filter_map(of_table).collect());
         if only.as_ref().is_some_and(Vec::is_empty) {
             continue;
         }
@@ -127,9 +150,7 @@ async fn look(
             look.compared += count.unsigned_abs();
         }
     }
-    events(connection, old, new, names.as_deref(), &mut look).await?;
-    transaction.rollback().await?;
-    Ok(look)
+    Ok(())
 }
 
 async fn positions(connection: &mut PgConnection, generation: i32) -> Result<Positions, StoreError> {

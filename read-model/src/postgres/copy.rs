@@ -2,6 +2,7 @@
 //! their writer one buffer.
 
 use sqlx::PgTransaction;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::store::StoreError;
@@ -12,26 +13,22 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
 /// Rows on their way into a table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Rows {
     bytes: Vec<u8>,
-    fields: i16,
 }
 
 impl Rows {
-    /// Rows of so many fields; about so many bytes in all.
-    pub(super) fn new(fields: i16, bytes: usize) -> Self {
-        let mut buffer = Vec::with_capacity(HEADER.len() + bytes);
-        buffer.extend_from_slice(HEADER);
+    /// Rows of about so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
         Self {
-            bytes: buffer,
-            fields,
+            bytes: Vec::with_capacity(bytes),
         }
     }
 
-    /// Begins a row; its fields follow, in the order of the columns.
-    pub(super) fn row(&mut self) -> &mut Self {
-        self.bytes.extend_from_slice(&self.fields.to_be_bytes());
+    /// Begins a row of so many fields; they follow, in the order of the columns.
+    pub(super) fn row(&mut self, fields: i16) -> &mut Self {
+        self.bytes.extend_from_slice(&fields.to_be_bytes());
         self
     }
 
@@ -65,14 +62,30 @@ impl Rows {
 
     /// Sends them. The statement is a `COPY … FROM STDIN (FORMAT binary)`.
     pub(super) async fn send(
-        mut self,
+        self,
         transaction: &mut PgTransaction<'_>,
         statement: &'static str,
     ) -> Result<(), StoreError> {
-        self.bytes.extend_from_slice(&TRAILER);
-        let mut copy = transaction.copy_in_raw(statement).await?;
-        copy.send(self.bytes).await?;
-        copy.finish().await?;
-        Ok(())
+        let (sender, mut parts) = mpsc::channel(1);
+        // There is room for one, and the receiver is here.
+        let _ = sender.send(self).await;
+        drop(sender);
+        copy_in(transaction, statement, &mut parts).await
     }
+}
+
+/// Copies rows in as they come, until no more can come.
+pub(super) async fn copy_in(
+    transaction: &mut PgTransaction<'_>,
+    statement: &'static str,
+    parts: &mut mpsc::Receiver<Rows>,
+) -> Result<(), StoreError> {
+    let mut copy = transaction.copy_in_raw(statement).await?;
+    copy.send(HEADER).await?;
+    while let Some(rows) = parts.recv().await {
+        copy.send(rows.bytes).await?;
+    }
+    copy.send(&TRAILER[..]).await?;
+    copy.finish().await?;
+    Ok(())
 }

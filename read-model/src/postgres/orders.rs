@@ -1,11 +1,12 @@
 //! What a batch does to orders: views change, events are added, sales are added up. One statement, since each more is one
 //! more way to the server and back that somebody waits for; but the events of a large batch, which nobody waits for, are
-//! copied in.
+//! copied in, and its orders go in parts.
 
 use sqlx::PgTransaction;
 use uuid::Uuid;
 
 use super::copy::Rows;
+use crate::projection::sales::{Amount, SalesKey};
 use crate::reading::to_json;
 use crate::store::{Batch, KeptEvent, StoreError};
 use crate::view::{self, Order};
@@ -27,22 +28,39 @@ SELECT * FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::bigint[], $5::te
 ON CONFLICT (order_id) DO UPDATE SET status = excluded.status, sequence = excluded.sequence, \
   causes = excluded.causes, doc = excluded.doc, notes = excluded.notes";
 
-const COPY_EVENTS: &str = "\
+/// Copies events in.
+pub(super) const COPY_EVENTS: &str = "\
 COPY order_events (partition, \"offset\", order_id, sequence, type, occurred_at_us, command_id, causes, data) \
 FROM STDIN (FORMAT binary)";
 
 /// From so many events on they are copied in.
 const COPIED_FROM: usize = 1_000;
+/// Orders of one statement: its arrays are in memory, here and there.
+const ORDERS_MAX: usize = 8_000;
 
 /// Stores the orders of a batch with their events and sales.
 pub(super) async fn store(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>) -> Result<(), StoreError> {
-    let orders = &batch.orders;
-    let events: &[KeptEvent<'_>] = if batch.events.len() < COPIED_FROM {
-        &batch.events
-    } else {
-        copy_events(transaction, &batch.events).await?;
-        &[]
-    };
+    let mut events: &[KeptEvent<'_>] = &batch.events;
+    if events.len() >= COPIED_FROM {
+        let mut rows = Rows::new(event_rows_bytes(events.len()));
+        add_events(&mut rows, events)?;
+        rows.send(transaction, COPY_EVENTS).await?;
+        events = &[];
+    }
+    let mut sales: &[_] = &batch.sales.iter().collect::<Vec<_>>();
+    for orders in batch.orders.chunks(ORDERS_MAX) {
+        store_rows(transaction, orders, events, sales).await?;
+        (events, sales) = (&[], &[]);
+    }
+    Ok(())
+}
+
+async fn store_rows(
+    transaction: &mut PgTransaction<'_>,
+    orders: &[(i32, &Order)],
+    events: &[KeptEvent<'_>],
+    sales: &[(SalesKey<'_>, Amount)],
+) -> Result<(), StoreError> {
     let (mut docs, mut notes, mut causes) = (
         Vec::with_capacity(orders.len()),
         Vec::with_capacity(orders.len()),
@@ -61,7 +79,6 @@ pub(super) async fn store(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>
     }
     let of_orders = |of: fn(&Order) -> i64| column(orders, |(_, order)| of(order));
     let of_events = |of: fn(&KeptEvent<'_>) -> i64| column(events, of);
-    let sales: Vec<_> = batch.sales.iter().collect();
     sqlx::query(STORE)
         .bind(column(orders, |(_, order)| order.view.order_id))
         .bind(column(orders, |(partition, _)| *partition))
@@ -81,24 +98,26 @@ pub(super) async fn store(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>
         .bind::<Vec<Uuid>>(column(events, |kept| kept.command_id))
         .bind(event_causes)
         .bind(event_data)
-        .bind(column(&sales, |(key, _)| key.partition))
-        .bind(column(&sales, |(key, _)| key.day.0))
-        .bind(column(&sales, |(key, _)| key.sku))
-        .bind(column(&sales, |(key, _)| key.currency))
-        .bind(column(&sales, |(_, amount)| amount.quantity.to_string()))
-        .bind(column(&sales, |(_, amount)| amount.revenue_minor.to_string()))
+        .bind(column(sales, |(key, _)| key.partition))
+        .bind(column(sales, |(key, _)| key.day.0))
+        .bind(column(sales, |(key, _)| key.sku))
+        .bind(column(sales, |(key, _)| key.currency))
+        .bind(column(sales, |(_, amount)| amount.quantity.to_string()))
+        .bind(column(sales, |(_, amount)| amount.revenue_minor.to_string()))
         .execute(&mut **transaction)
         .await?;
     Ok(())
 }
 
-async fn copy_events(
-    transaction: &mut PgTransaction<'_>,
-    events: &[KeptEvent<'_>],
-) -> Result<(), StoreError> {
-    let mut rows = Rows::new(9, events.len() * 300);
+/// About how many bytes so many events are as rows.
+pub(super) const fn event_rows_bytes(events: usize) -> usize {
+    events * 300
+}
+
+/// Adds events, as rows of [`COPY_EVENTS`].
+pub(super) fn add_events(rows: &mut Rows, events: &[KeptEvent<'_>]) -> Result<(), StoreError> {
     for kept in events {
-        rows.row()
+        rows.row(9)
             .int(kept.partition)
             .bigint(kept.offset)
             .uuid(kept.order_id)
@@ -109,7 +128,7 @@ async fn copy_events(
             .text(&to_json(kept.causes)?)?
             .text(&view::data(kept.event)?)?;
     }
-    rows.send(transaction, COPY_EVENTS).await
+    Ok(())
 }
 
 /// One column of rows.

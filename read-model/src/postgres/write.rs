@@ -7,15 +7,18 @@ use eventlog::{Checkpoint, Topic, TopicPartition};
 use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 
+use super::intake::Intake;
 use super::{all_checkpoints, index, options_of, orders, pool};
 use crate::reading::{from_json, sequence, to_json};
-use crate::store::{Batch, Committed, Move, Store, StoreError};
+use crate::store::{Batch, Committed, KeptEvent, Move, Store, StoreError};
 use crate::view::{Order, Stock, StockView};
 
 /// The model in Postgres, for writing.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    /// What was taken in since the last commit.
+    intake: Option<Intake>,
 }
 
 impl PostgresStore {
@@ -30,6 +33,7 @@ impl PostgresStore {
         ]);
         Ok(Self {
             pool: pool(options, 2, Duration::from_secs(5)),
+            intake: None,
         })
     }
 
@@ -41,11 +45,13 @@ impl PostgresStore {
 impl Store for PostgresStore {
     const MODEL: &'static str = "postgres";
     const KEEPS_HISTORY: bool = true;
+    const HELD_WEIGHT_MAX: usize = 400_000;
 
     async fn checkpoints(
         &mut self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
+        self.intake = None;
         let topics: Vec<i16> = partitions
             .iter()
             .map(|partition| index(partition.topic))
@@ -139,8 +145,18 @@ impl Store for PostgresStore {
             .collect()
     }
 
+    async fn take_in(&mut self, events: &[KeptEvent<'_>]) -> Result<(), StoreError> {
+        let intake = self
+            .intake
+            .get_or_insert_with(|| Intake::begin(self.pool.clone()));
+        intake.take_in(events).await
+    }
+
     async fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StoreError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = match self.intake.take() {
+            Some(intake) => intake.end().await?,
+            None => self.begin().await?,
+        };
         if advance(&mut transaction, &batch.moves).await? == Committed::Superseded {
             transaction.rollback().await?;
             return Ok(Committed::Superseded);
@@ -156,8 +172,8 @@ impl Store for PostgresStore {
     }
 }
 
-/// Moves the checkpoints on, if all of them are where the batch started. First in the transaction: its locks keep a second
-/// projector out until this one is through, and it then finds other checkpoints.
+/// Moves the checkpoints on, if all of them are where the batch started. Its locks keep a second projector out until this one
+/// is through, and it then finds other checkpoints.
 async fn advance(transaction: &mut PgTransaction<'_>, moves: &[Move]) -> Result<Committed, StoreError> {
     let column = |of: fn(&Move) -> i64| moves.iter().map(of).collect::<Vec<i64>>();
     let links = |of: fn(&Move) -> &Checkpoint| {

@@ -65,7 +65,7 @@ pub(crate) fn test() -> Result<ExitCode> {
     }
     // Two stacks at once would be too much for a small machine.
     clean_up(report.failed());
-    in_containers(&mut report, wanted.containers, &env);
+    in_containers(&mut report, wanted, &env);
     clean_up(report.failed());
     let lints = [
         "clippy",
@@ -150,9 +150,11 @@ impl Wanted {
     }
 }
 
-fn in_containers(report: &mut Report, wanted: Containers, env: &BTreeMap<String, String>) {
+fn in_containers(report: &mut Report, wanted: Wanted, env: &BTreeMap<String, String>) {
     const NAME: &str = "end to end on containers";
-    match wanted {
+    /// Long, and about the services alone.
+    const CHECKERS: &str = "checkers::";
+    match wanted.containers {
         Containers::Unwanted => {
             return report.left_out(NAME, &format!("{STACK} asks for processes only"));
         }
@@ -179,7 +181,16 @@ fn in_containers(report: &mut Report, wanted: Containers, env: &BTreeMap<String,
                 suite.args(["--test", name]);
             }
             suite.args(["--", "--include-ignored"]);
+            if wanted.processes {
+                suite.args(["--skip", CHECKERS]);
+            }
             report.suite(NAME, suite.envs(&env).env(STACK, "containers"));
+            if wanted.processes {
+                report.left_out(
+                    "the checkers on containers",
+                    &format!("they ran on processes; {STACK}=containers runs them here"),
+                );
+            }
             // Services first: without their components they would only complain.
             clean_up(true);
             if let Err(error) = devstack::engine::remove_containers(None) {
