@@ -154,7 +154,7 @@ async fn try_session<S: Store>(
         let patience = if fold.holds() { DRY } else { IDLE };
         let Ok(next) = tokio::time::timeout(patience, source.subscription.next()).await else {
             if fold.holds() {
-                note::<S>(
+                note(
                     fold.commit(store).await?,
                     &fold,
                     projection,
@@ -183,9 +183,7 @@ async fn try_session<S: Store>(
             continue;
         }
         let (folding, steps_before) = (Instant::now(), projection.traffic.steps());
-        if leads {
-            projection.traffic.note(steps.len());
-        }
+        let backlog = leads.then(|| projection.traffic.take(steps.len())).flatten();
         if held == 0 {
             begun = folding;
         }
@@ -202,11 +200,12 @@ async fn try_session<S: Store>(
             committed => committed,
         };
         if let Some(committed) = committed {
-            note::<S>(committed, &fold, projection, handles, begun, &mut held)?;
+            note(committed, &fold, projection, handles, begun, &mut held)?;
             if let Some(delay) = folded.last.and_then(since) {
                 handles.of(&projection.role).delay_seconds.record(delay);
             }
         }
+        drop(backlog);
         if !leads && source.is_far() {
             projection.traffic.make_way(steps_before, folding.elapsed()).await;
         }
@@ -214,7 +213,7 @@ async fn try_session<S: Store>(
 }
 
 /// Notes a commit of so many records, the first of which came at `begun`.
-fn note<S: Store>(
+fn note(
     committed: Committed,
     fold: &Fold,
     projection: &Projection,

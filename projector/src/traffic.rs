@@ -1,11 +1,11 @@
 //! Who is read comes first: what is filled beside it makes way while that has work to do.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A batch of so many records says that there is a backlog.
 const BACKLOG_STEPS: usize = 1_000;
-/// For how long it says so.
+/// For how long it says so when it is stored.
 const BACKLOG_FOR: Duration = Duration::from_millis(200);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -17,6 +17,8 @@ const WAY_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Traffic {
     begun: Instant,
     steps: AtomicU64,
+    /// Batches of a backlog that are under way.
+    under_way: AtomicUsize,
     /// When there was a backlog last, in milliseconds since `begun`; 0 for never.
     backlog_at_ms: AtomicU64,
 }
@@ -26,18 +28,20 @@ impl Default for Traffic {
         Self {
             begun: Instant::now(),
             steps: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
             backlog_at_ms: AtomicU64::new(0),
         }
     }
 }
 
 impl Traffic {
-    /// A generation that is read takes a batch of so many records.
-    pub(crate) fn note(&self, steps: usize) {
+    /// A generation that is read takes a batch of so many records, until what this gives is dropped.
+    pub(crate) fn take(&self, steps: usize) -> Option<Backlog<'_>> {
         self.steps.fetch_add(steps as u64, Ordering::Relaxed);
-        if steps >= BACKLOG_STEPS {
-            self.backlog_at_ms.store(self.now_ms().max(1), Ordering::Relaxed);
-        }
+        (steps >= BACKLOG_STEPS).then(|| {
+            self.under_way.fetch_add(1, Ordering::Relaxed);
+            Backlog(self)
+        })
     }
 
     /// How many records those have had.
@@ -58,11 +62,47 @@ impl Traffic {
     }
 
     fn has_backlog(&self) -> bool {
+        if self.under_way.load(Ordering::Relaxed) > 0 {
+            return true;
+        }
         let at = self.backlog_at_ms.load(Ordering::Relaxed);
         at > 0 && self.now_ms().saturating_sub(at) < BACKLOG_FOR.as_millis().try_into().unwrap_or(u64::MAX)
     }
 
     fn now_ms(&self) -> u64 {
         self.begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+    }
+}
+
+/// A batch of a backlog.
+#[derive(Debug)]
+pub(crate) struct Backlog<'a>(&'a Traffic);
+
+impl Drop for Backlog<'_> {
+    fn drop(&mut self) {
+        let traffic = self.0;
+        traffic
+            .backlog_at_ms
+            .store(traffic.now_ms().max(1), Ordering::Relaxed);
+        traffic.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_lasts_as_long_as_its_batches_and_a_moment_more() {
+        let traffic = Traffic::default();
+        assert!(traffic.take(BACKLOG_STEPS - 1).is_none() && !traffic.has_backlog());
+        let (one, other) = (traffic.take(BACKLOG_STEPS), traffic.take(BACKLOG_STEPS));
+        assert!(one.is_some() && traffic.has_backlog());
+        drop(one);
+        assert_eq!(traffic.under_way.load(Ordering::Relaxed), 1);
+        drop(other);
+        assert!(traffic.has_backlog(), "the next batch may come");
+        assert_eq!(traffic.under_way.load(Ordering::Relaxed), 0);
+        assert_eq!(traffic.steps(), 3 * BACKLOG_STEPS as u64 - 1);
     }
 }

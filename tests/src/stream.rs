@@ -40,13 +40,18 @@ enum Source {
 impl EventStream {
     /// Opens one behind that event, or from now on. It must be answered.
     pub async fn open(client: &Client, path: &str, last_event_id: Option<&str>) -> Self {
-        Self::try_open(client, path, last_event_id)
-            .await
-            .expect("the stream is opened")
+        match Self::request(client, path, last_event_id).await {
+            Ok(stream) => stream,
+            Err(why) => panic!("{path} is not opened: {why}"),
+        }
     }
 
     /// The same where the service may be away.
     pub async fn try_open(client: &Client, path: &str, last_event_id: Option<&str>) -> Option<Self> {
+        Self::request(client, path, last_event_id).await.ok()
+    }
+
+    async fn request(client: &Client, path: &str, last_event_id: Option<&str>) -> Result<Self, String> {
         let mut request = client
             .query(path)
             .header("accept", "text/event-stream")
@@ -54,12 +59,14 @@ impl EventStream {
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
-        let response = request.send().await.ok()?;
-        if response.status() != 200 {
-            return None;
+        let response = request.send().await.map_err(|error| format!("{error:?}"))?;
+        let status = response.status();
+        if status != 200 {
+            let said = response.text().await.unwrap_or_default();
+            return Err(format!("{status} {said}"));
         }
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Some(Self::of(Source::Client(response)))
+        Ok(Self::of(Source::Client(response)))
     }
 
     const fn of(source: Source) -> Self {

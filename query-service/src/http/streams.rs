@@ -52,7 +52,7 @@ pub(super) async fn order_events(State(app): State<Arc<App>>, request: Request) 
         Ok(served) => return Ok(answer::one(&request, &served, &ORDER_NOT_FOUND)),
         Err(problem) => return Ok(answer::problem(problem, &request)),
     }
-    let mut places = begin(&request, last)?;
+    let mut places = begin(&request, last).await?;
     places.retain(|at, _| *at == partition);
     Ok(start(&app, &request, Scope::Order { id, partition }, places).await)
 }
@@ -68,7 +68,7 @@ pub(super) async fn feed(State(app): State<Arc<App>>, request: Request) -> Resul
     parameters(&parts.uri, &[])?;
     let request = ReadRequest::parse(&app, &parts.headers)?;
     let last = last_event(&request, &parts.headers)?;
-    let places = begin(&request, last)?;
+    let places = begin(&request, last).await?;
     Ok(start(&app, &request, Scope::Feed, places).await)
 }
 
@@ -92,13 +92,30 @@ fn last_event(request: &ReadRequest<'_>, headers: &HeaderMap) -> Result<Option<O
     Ok(Some((0..identity.partitions).map(place).collect()))
 }
 
-/// Where a stream begins: behind the last event, else behind the token, else now.
-fn begin(request: &ReadRequest<'_>, last: Option<OrderPlaces>) -> Result<OrderPlaces, Problem> {
-    let heads = request.known.cache.tail().live().heads();
-    if heads.is_empty() {
-        let detail = "It is not known yet where the log stands.";
-        return Err(Problem::of(&kinds::NOT_READY, detail).with_retry_after(RETRY_AFTER_S));
+/// Where the log stands. Right after a start nobody knows for a moment, and it is waited for as long as the caller would.
+async fn heads(request: &ReadRequest<'_>) -> Result<OrderPlaces, Problem> {
+    let live = request.known.cache.tail().live();
+    let mut moved = live.moved();
+    let known = async {
+        loop {
+            let heads = live.heads();
+            if !heads.is_empty() || moved.changed().await.is_err() {
+                return heads;
+            }
+        }
+    };
+    match tokio::time::timeout(request.need.patience, known).await {
+        Ok(heads) if !heads.is_empty() => Ok(heads),
+        _ => {
+            let detail = "It is not known yet where the log stands.";
+            Err(Problem::of(&kinds::NOT_READY, detail).with_retry_after(RETRY_AFTER_S))
+        }
     }
+}
+
+/// Where a stream begins: behind the last event, else behind the token, else now.
+async fn begin(request: &ReadRequest<'_>, last: Option<OrderPlaces>) -> Result<OrderPlaces, Problem> {
+    let heads = heads(request).await?;
     Ok(last.unwrap_or_else(|| {
         let mut places = heads;
         for (at, place) in request.token.iter().filter(|(at, _)| at.topic == Topic::Orders) {

@@ -48,7 +48,10 @@ pub(super) async fn store(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>
         events = &[];
     }
     let mut sales: &[_] = &batch.sales.iter().collect::<Vec<_>>();
-    for orders in batch.orders.chunks(ORDERS_MAX) {
+    let mut orders = batch.orders.clone();
+    // In the order of the key: neighbours share its index's pages.
+    orders.sort_unstable_by_key(|(_, order)| order.view.order_id);
+    for orders in orders.chunks(ORDERS_MAX) {
         store_rows(transaction, orders, events, sales).await?;
         (events, sales) = (&[], &[]);
     }

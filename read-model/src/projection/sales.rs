@@ -17,17 +17,17 @@ pub const fn is_sold(status: OrderStatus) -> bool {
     )
 }
 
-/// What sales are counted by. The partition is that of the order.
+/// What sales are counted by, in the order in which stores keep it: who comes in that order finds his place faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SalesKey<'a> {
-    /// The order's partition.
-    pub partition: i32,
     /// The day on which the order was placed.
     pub day: Day,
     /// What was sold.
     pub sku: &'a str,
     /// ISO 4217.
     pub currency: &'a str,
+    /// The order's partition.
+    pub partition: i32,
 }
 
 /// How much, or how much more or less. Sums of 64-bit numbers, so that none overflows.
