@@ -9,8 +9,8 @@ const BACKLOG_STEPS: usize = 1_000;
 const BACKLOG_FOR: Duration = Duration::from_millis(200);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// A batch goes on after so long all the same: what is filled must come to an end, too.
-const WAY_MAX: Duration = Duration::from_secs(1);
+/// Filling goes on all the same after so many times what its last batch took: it must come to an end, too.
+const WAY: u32 = 6;
 
 /// What the generations that are read have done lately, of all models.
 #[derive(Debug)]
@@ -53,11 +53,11 @@ impl Traffic {
     /// for half of the batch where there was anything to do.
     pub(crate) async fn make_way(&self, steps_before: u64, took: Duration) {
         let waiting = Instant::now();
-        while self.has_backlog() && waiting.elapsed() < WAY_MAX {
+        while self.has_backlog() && waiting.elapsed() < took * WAY {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         if self.steps() > steps_before {
-            tokio::time::sleep((took / 2).min(WAY_MAX)).await;
+            tokio::time::sleep(took / 2).await;
         }
     }
 

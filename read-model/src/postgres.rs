@@ -67,11 +67,22 @@ fn options_of(database_url: &str, name: &str, generation: i32) -> Result<PgConne
 
 /// A pool that connects when it is first used, so that a service starts while Postgres is down.
 fn pool(options: PgConnectOptions, connections_max: u32, patience: Duration) -> PgPool {
+    pool_options(connections_max, patience).connect_lazy_with(options)
+}
+
+/// The same, and a connection is not tested each time that it is taken, which is a way to the server and back. Whoever uses it
+/// finds out by its first statement that it has died meanwhile.
+fn untested_pool(options: PgConnectOptions, connections_max: u32, patience: Duration) -> PgPool {
+    pool_options(connections_max, patience)
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+fn pool_options(connections_max: u32, patience: Duration) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(patience)
         .idle_timeout(Duration::from_mins(5))
-        .connect_lazy_with(options)
 }
 
 /// A row of `checkpoints`: topic, partition, next offset, last offset, link.

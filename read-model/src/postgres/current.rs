@@ -10,7 +10,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{FromRow, PgPool, Postgres, Row};
 
-use super::{options, options_of, pool};
+use super::{options, options_of, pool, untested_pool};
 use crate::generations::MODEL_VERSION;
 use crate::store::StoreError;
 
@@ -76,7 +76,7 @@ impl Asking {
     {
         for _ in 0..ATTEMPTS_MAX {
             let current = self.current().await?;
-            let rows = match statement().fetch_all(&current.pool).await {
+            let rows = match fetch_all(&current.pool, &statement).await {
                 Ok(rows) => rows,
                 Err(error) if is_gone(&error) => {
                     self.look().await?;
@@ -126,17 +126,40 @@ impl Asking {
         let options = options_of(&self.database_url, NAME, generation)?.options([STATEMENT_TIMEOUT]);
         let turned = Current {
             generation,
-            pool: pool(options, CONNECTIONS_MAX, PATIENCE),
+            pool: untested_pool(options, CONNECTIONS_MAX, PATIENCE),
         };
         *current = Some(turned.clone());
         Ok(turned)
     }
 }
 
+/// What a connection that still lives says: after Postgres was started again, each of those that it had turns out to be dead
+/// once.
+async fn fetch_all<'q>(
+    pool: &PgPool,
+    statement: &impl Fn() -> Query<'q, Postgres, PgArguments>,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    for _ in 0..CONNECTIONS_MAX {
+        match statement().fetch_all(pool).await {
+            Err(error) if is_dead(&error) => {}
+            fetched => return fetched,
+        }
+    }
+    statement().fetch_all(pool).await
+}
+
+/// Whether the connection was closed, and not Postgres out of reach.
+fn is_dead(error: &sqlx::Error) -> bool {
+    /// What Postgres says last: an administrator ends the connection, or another process has crashed.
+    const LAST_WORDS: [&str; 2] = ["57P01", "57P02"];
+    matches!(error, sqlx::Error::Io(_)) || code(error).is_some_and(|code| LAST_WORDS.contains(&code.as_ref()))
+}
+
 /// Whether the generation was discarded.
 fn is_gone(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code == NO_TABLE)
+    code(error).is_some_and(|code| code == NO_TABLE)
+}
+
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error()?.code()
 }

@@ -12,7 +12,7 @@ use read_model::generations::State;
 use read_model::postgres::{PostgresGenerations, PostgresReader};
 use read_model::redis::RedisGenerations;
 use serde_json::Value;
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const PARTITIONS: i32 = 4;
@@ -290,6 +290,64 @@ async fn a_redis_that_lost_everything_hides_nothing_and_comes_back_by_itself() {
     readers.read_on().await;
     readers.end().await;
     load.finish().await;
+    pipeline.verify();
+}
+
+/// How far a generation is in Postgres, over all partitions.
+async fn examined(connection: &mut PgConnection, generation: i32) -> i64 {
+    let statement = format!("SELECT sum(next_offset)::bigint FROM g{generation}.checkpoints");
+    sqlx::query_scalar(AssertSqlSafe(statement))
+        .fetch_one(connection)
+        .await
+        .expect("it answers")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_the_model_is_filled_beside_the_old_one_and_takes_over() {
+    let (pipeline, client) = stocked(Setup::new("version")).await;
+    let (postgres, _) = generations(&pipeline);
+    let (list, mut token) = ("/v1/customers/alice/orders", String::new());
+    for _ in 0..5 {
+        let placed = client.place("alice", &[("sku-1", 1)]).await.expect(201);
+        token = placed.token();
+    }
+    let listed = async |token: &str| {
+        let read = client.get(list, token).await;
+        (read.status == 200).then(|| read.json["orders"].as_array().map(Vec::len))
+    };
+    assert_eq!(listed(&token).await, Some(Some(5)));
+    tokio::task::block_in_place(|| pipeline.services.stop(PROJECTOR)).expect("it stops");
+    let env = pipeline.services.env();
+    let mut connection = PgConnection::connect(&env["TAILWATER_DATABASE_URL"])
+        .await
+        .expect("it answers");
+    // What there is was made by the version before.
+    let older = "UPDATE public.generations SET model_version = model_version - 1";
+    connection.execute(older).await.expect("it answers");
+    let before = examined(&mut connection, 1).await;
+    let placed = client.place("alice", &[("sku-1", 1)]).await.expect(201);
+    let unread = client
+        .query(list)
+        .header("consistency-token", &token)
+        .header("prefer", "wait=0");
+    send(unread).await.expect(503);
+
+    tokio::task::block_in_place(|| pipeline.services.restart(PROJECTOR)).expect("it starts again");
+    eventually("the new version is read", PATIENCE, async || {
+        listed(&placed.token()).await.filter(|count| *count == Some(6))
+    })
+    .await;
+    let all = postgres.list().await.expect("it answers");
+    let all: Vec<_> = all
+        .iter()
+        .map(|one| (one.number, one.is_ours(), one.state))
+        .collect();
+    assert_eq!(all, [(1, false, State::Live), (2, true, State::Live)]);
+    assert_eq!(
+        examined(&mut connection, 1).await,
+        before,
+        "the old one is left to the old code"
+    );
     pipeline.verify();
 }
 
