@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use eventlog::{Positions, Topic};
+use eventlog::{Positions, Topic, TopicPartition};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::{CheckpointRow, checkpoint, index, options, schema};
-use crate::compare::{Comparison, Look, bounds, compare};
+use crate::compare::{Comparison, Kind, Look, bounds, compare};
 use crate::store::StoreError;
 
-/// A table, which rows of it are compared, and what names a row.
+/// A table, which rows of it are compared, and what names a row. The name of a sum begins with its partition.
 struct Table {
     name: &'static str,
     rows: &'static str,
     key: &'static str,
     row_name: &'static str,
+    is_sum: bool,
 }
 
 const TABLES: [Table; 3] = [
@@ -23,18 +24,21 @@ const TABLES: [Table; 3] = [
         rows: "orders",
         key: "order_id",
         row_name: "order_id::text",
+        is_sum: false,
     },
     Table {
         name: "stock of",
         rows: "stock",
         key: "sku",
         row_name: "sku",
+        is_sum: false,
     },
     Table {
         name: "sales of",
         rows: "(SELECT * FROM {schema}.sales WHERE quantity <> 0 OR revenue_minor <> 0)",
         key: "partition, day, sku, currency",
         row_name: "format('%s/%s/%s/%s', partition, day, currency, sku)",
+        is_sum: true,
     },
 ];
 
@@ -98,7 +102,13 @@ async fn look(
     other
         .execute(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'")))
         .await?;
-    let (before, after) = bounds(&positions(&mut one, old).await?, &positions(&mut one, new).await?);
+    let (in_old, in_new) = (positions(&mut one, old).await?, positions(&mut one, new).await?);
+    let (before, after) = bounds(&in_old, &in_new);
+    let is_level = |partition: i32| {
+        let topic = Topic::Orders;
+        let at = TopicPartition { topic, partition };
+        in_old.get(at) == in_new.get(at)
+    };
     let mut look = Look {
         before,
         after,
@@ -106,7 +116,7 @@ async fn look(
     };
     let mut of_events = Look::default();
     tokio::try_join!(
-        views(&mut one, old, new, names.as_deref(), &mut look),
+        views(&mut one, old, new, names.as_deref(), &is_level, &mut look),
         events(&mut other, old, new, names.as_deref(), &mut of_events)
     )?;
     look.compared += of_events.compared;
@@ -121,6 +131,7 @@ async fn views(
     old: i32,
     new: i32,
     names: Option<&[String]>,
+    is_level: &(dyn Fn(i32) -> bool + Sync),
     look: &mut Look,
 ) -> Result<(), StoreError> {
     for table in &TABLES {
@@ -139,8 +150,15 @@ async fn views(
                 .fetch_all(&mut *connection)
                 .await?;
         for (name, in_old, in_new) in rows {
-            look.differing
-                .insert(format!("{} {name}", table.name), (in_old, in_new));
+            let partition = name.split_once('/').and_then(|(number, _)| number.parse().ok());
+            let kind = match partition.filter(|_| table.is_sum) {
+                Some(partition) => Kind::Sum {
+                    level: is_level(partition),
+                },
+                None => Kind::Versioned,
+            };
+            let name = format!("{} {name}", table.name);
+            look.differing.insert(name, ((in_old, in_new), kind));
         }
         if names.is_none() {
             let statement = format!("SELECT count(*) FROM {} AS counted", table.of(new));
@@ -217,7 +235,7 @@ async fn events(
         .await?;
     for (partition, offset, in_old, in_new) in rows {
         let name = format!("{NAME} of partition {partition}, offset {offset}");
-        look.differing.insert(name, (in_old, in_new));
+        look.differing.insert(name, ((in_old, in_new), Kind::Versioned));
     }
     Ok(())
 }

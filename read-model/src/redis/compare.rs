@@ -1,6 +1,6 @@
 //! Two generations in one Redis, document by document. Both documents come from one `MGET`, and so from one moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ::redis::AsyncCommands;
@@ -8,7 +8,7 @@ use ::redis::aio::ConnectionManager;
 use eventlog::Positions;
 
 use super::{Keys, RedisGenerations};
-use crate::compare::{Comparison, Look, bounds, compare};
+use crate::compare::{Comparison, Differing, Kind, Look, bounds, compare};
 use crate::store::StoreError;
 
 /// How many keys one command looks at: Redis serves nobody else meanwhile.
@@ -77,7 +77,7 @@ impl RedisGenerations {
         old: i32,
         new: i32,
         names: &[String],
-        differing: &mut BTreeMap<String, (Option<i64>, Option<i64>)>,
+        differing: &mut Differing,
     ) -> Result<(), StoreError> {
         let mut connection = self.connection.clone();
         for chunk in names.chunks(CHUNK) {
@@ -90,7 +90,8 @@ impl RedisGenerations {
                 if let [ours, theirs] = pair
                     && ours != theirs
                 {
-                    differing.insert(name.clone(), (digest(ours.as_ref()), digest(theirs.as_ref())));
+                    let pair = (digest(ours.as_ref()), digest(theirs.as_ref()));
+                    differing.insert(name.clone(), (pair, Kind::Versioned));
                 }
             }
         }
