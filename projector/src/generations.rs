@@ -226,7 +226,8 @@ async fn advance<G: Generations>(
                     "projector.generation.filled"
                 );
                 if Some(one) == torn {
-                    generations.switch(number).await?;
+                    // Not a switch: another one may have become live since it was looked at, and was no tear.
+                    generations.mend(number).await?;
                 } else {
                     generations.complete(number).await?;
                 }

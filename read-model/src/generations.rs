@@ -106,8 +106,11 @@ pub trait Generations: Clone + Send + Sync + 'static {
     fn complete(&self, number: i32) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Whether every part of the live one can be read: what was lost with a part of the store is read by nobody until it
-    /// has been made again, and switched to again.
+    /// has been made again, and mended.
     fn is_whole(&self, live: i32) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Makes every part of this one readable again, if it is the live one. Where another one is by now, nothing happens.
+    fn mend(&self, live: i32) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Compares two, while both go on.
     fn compare(&self, old: i32, new: i32) -> impl Future<Output = Result<Comparison, StoreError>> + Send;

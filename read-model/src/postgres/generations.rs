@@ -165,6 +165,10 @@ impl Generations for PostgresGenerations {
         Ok(true)
     }
 
+    async fn mend(&self, _live: i32) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn compare(&self, old: i32, new: i32) -> Result<Comparison, StoreError> {
         compare::generations(&self.database_url, old, new).await
     }

@@ -42,6 +42,12 @@ redis.call('HSET', KEYS[1], ARGV[1], 'live')
 for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
 return 1";
 
+/// Has every slot read the live one, if it still is that: somebody may have switched since it was looked at.
+const MEND: &str = "\
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= 'live' then return 0 end
+for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[1]) end
+return 1";
+
 /// Takes one out of the registry, with its watermarks: nobody can write it from then on. ARGV: which, and whether it stays
 /// where it is live.
 const DISCARD: &str = "\
@@ -226,6 +232,12 @@ impl Generations for RedisGenerations {
         let names: Vec<String> = partitions(self.partitions).map(|at| self.keys.live(at)).collect();
         let found: Vec<Option<i32>> = self.connection.clone().mget(names).await?;
         Ok(found.iter().all(|found| *found == Some(number)))
+    }
+
+    async fn mend(&self, live: i32) -> Result<(), StoreError> {
+        self.call(&self.keys, MEND, Keys::live, &[&live.to_string()])
+            .await
+            .map(|_| ())
     }
 
     async fn compare(&self, old: i32, new: i32) -> Result<Comparison, StoreError> {

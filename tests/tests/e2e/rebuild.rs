@@ -352,6 +352,31 @@ async fn another_version_of_the_model_is_filled_beside_the_old_one_and_takes_ove
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_found_a_tear_a_moment_ago_undoes_no_switch() {
+    let pipeline = Setup::new("mended").start().await;
+    pipeline.client().receive("mug", 1).await;
+    let (_, redis) = generations(&pipeline);
+    eventually("the first is live", PATIENCE, async || {
+        (states(&redis).await == [(1, State::Live)]).then_some(())
+    })
+    .await;
+    assert_eq!(redis.create().await.expect("it answers"), 2);
+    eventually("it is filled", PATIENCE, async || {
+        states(&redis).await.contains(&(2, State::Ready)).then_some(())
+    })
+    .await;
+    redis.switch(2).await.expect("it is ready");
+    let switched = [(1, State::Kept), (2, State::Live)];
+    // As a projector does that saw the first one live, and then slots that name the second.
+    assert!(!redis.is_whole(1).await.expect("it answers"));
+    redis.mend(1).await.expect("it answers");
+    assert_eq!(states(&redis).await, switched);
+    assert!(redis.is_whole(2).await.expect("it answers"));
+    redis.mend(2).await.expect("it answers");
+    assert_eq!(states(&redis).await, switched);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_follows_a_switch_and_the_end_of_what_it_read() {
     let pipeline = Setup::new("followed").start().await;
     pipeline.client().receive("mug", 1).await;
