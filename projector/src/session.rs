@@ -100,7 +100,10 @@ pub(crate) async fn keep_projecting<S: Store>(mut store: S, projection: Projecti
         if matches!(ended, Ended::Stopped) {
             return Ok(());
         }
-        projection.down::<S>(ended.to_string());
+        // Who finds that another projector was there is a spare one: nothing is wrong, and nothing is missing.
+        if !matches!(ended, Ended::Superseded) {
+            projection.down::<S>(ended.to_string());
+        }
         let model = projection.label::<S>();
         metrics::restarts(model, ended.label()).increment(1);
         pause = if begun.elapsed() > PAUSE_MAX {
