@@ -1,77 +1,34 @@
 //! The folding half of a projection: steps in, batches out, views in between.
 //!
-//! A batch is committed at once, or held for more where nobody waits for it: then each view that changes often is stored once.
+//! A batch is committed at once, or held for more where nobody waits for it: then each view that changes often is stored once,
+//! and the next batch is folded while one is stored.
+
+mod held;
 
 use std::collections::BTreeMap;
 
-use eventlog::{Checkpoint, Positions, TopicPartition};
-use read_model::projection::sales::{SalesChanges, is_sold};
-use read_model::projection::{Misfit, apply_order, apply_stock};
+use eventlog::{Checkpoint, TopicPartition};
+use read_model::projection::sales::SalesChanges;
 use read_model::{Batch, Committed, KeptEvent, Move, Order, Stock, Store, StoreError};
-use rustc_hash::{FxHashMap, FxHashSet};
-use schemas::{OrderEvent, StockEvent, Timestamp};
+use rustc_hash::FxHashMap;
+use schemas::{OrderEvent, Timestamp};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::cache::Cache;
 use crate::ring::Places;
 use crate::step::{Effect, Step};
+pub(crate) use held::Load;
+use held::{Held, WEIGHT, Work, changed, weight};
 
 /// Weight of the views that are kept: about a hundred bytes each unit.
 const CACHE_WEIGHT: usize = 200_000;
-/// What a note weighs, and what a view weighs beside its lines and notes.
-const WEIGHT: usize = 2;
-
-fn weight(order: &Order) -> usize {
-    WEIGHT + order.view.lines.len() + WEIGHT * order.notes.len()
-}
-
-/// A view in work.
+/// A batch that is being stored.
 #[derive(Debug)]
-struct Work<V> {
-    partition: i32,
-    view: Option<V>,
-    changed: bool,
-}
-
-impl<V> Work<V> {
-    const fn of(partition: i32, view: Option<V>) -> Self {
-        Self {
-            partition,
-            view,
-            changed: false,
-        }
-    }
-}
-
-/// What is folded and not stored yet.
-#[derive(Debug, Default)]
-struct Held {
-    /// How far each partition was folded.
+struct UnderWay {
     reached: BTreeMap<TopicPartition, Checkpoint>,
-    orders: FxHashMap<Uuid, Work<Order>>,
-    stock: FxHashMap<String, Work<Stock>>,
-    /// The orders that count as sold as they are stored.
-    sold: FxHashSet<Uuid>,
-    weight: usize,
-}
-
-impl Held {
-    /// An order as it is stored.
-    fn note_stored<S: Store>(&mut self, order: &Order) {
-        self.weight += weight(order);
-        if S::KEEPS_HISTORY && is_sold(order.view.status) {
-            self.sold.insert(order.view.order_id);
-        }
-    }
-
-    /// How the sales change by it.
-    fn sales(&self) -> SalesChanges<'_> {
-        let mut sales = SalesChanges::default();
-        for (partition, order) in changed(self.orders.values()) {
-            sales.take(partition, self.sold.contains(&order.view.order_id), &order.view);
-        }
-        sales
-    }
+    load: Option<Load>,
+    storing: AbortOnDropHandle<Result<Committed, StoreError>>,
 }
 
 /// Folds one session's steps. Views that were changed and not stored are gone with it, so a session that fails is thrown away.
@@ -83,15 +40,16 @@ pub(crate) struct Fold {
     halted: BTreeMap<TopicPartition, String>,
     orders: Cache<Uuid, Order>,
     stock: Cache<String, Stock>,
+    under_way: Option<UnderWay>,
     held: Held,
+    /// Batches that came to their end, and nobody has asked for yet.
+    ended: Vec<(Committed, Load)>,
 }
 
-/// What became of the steps of one batch.
+/// What became of steps.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Folded {
-    /// None where they are held.
-    pub(crate) committed: Option<Committed>,
-    /// Partitions that stopped in this batch.
+    /// Partitions that stopped.
     pub(crate) halted: Vec<(TopicPartition, String)>,
     /// When the last event occurred.
     pub(crate) last: Option<Timestamp>,
@@ -104,7 +62,9 @@ impl Fold {
             halted: BTreeMap::new(),
             orders: Cache::new(CACHE_WEIGHT),
             stock: Cache::new(CACHE_WEIGHT),
+            under_way: None,
             held: Held::default(),
+            ended: Vec::new(),
         }
     }
 
@@ -113,14 +73,27 @@ impl Fold {
         &self.stored
     }
 
-    /// Whether something is folded and not stored yet.
+    /// Whether something is folded that may not be stored yet.
     pub(crate) fn holds(&self) -> bool {
-        !self.held.reached.is_empty()
+        !self.held.reached.is_empty() || self.under_way.is_some()
+    }
+
+    /// The steps that are held.
+    pub(crate) const fn held(&self) -> Option<Load> {
+        self.held.load
+    }
+
+    /// The batches that came to their end since this was asked last.
+    pub(crate) fn take_ended(&mut self) -> Vec<(Committed, Load)> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Where the partitions stand that did not stop.
     pub(crate) fn places(&self) -> Places {
         let mut places = self.stored.clone();
+        if let Some(under_way) = &self.under_way {
+            places.extend(&under_way.reached);
+        }
         places.extend(&self.held.reached);
         places.retain(|partition, _| !self.halted.contains_key(partition));
         places
@@ -133,14 +106,12 @@ impl Fold {
         steps: &[&Step],
     ) -> Result<Folded, StoreError> {
         let (events, halted) = self.apply(store, steps).await?;
-        Ok(Folded {
-            committed: Some(self.commit_with(store, events).await?),
-            halted,
-            last: last(steps),
-        })
+        self.commit_with(store, events).await?;
+        let last = last(steps);
+        Ok(Folded { halted, last })
     }
 
-    /// Applies the steps and holds what they change; stores it where it has become too much.
+    /// Applies the steps and holds what they change; begins to store it where it has become too much.
     pub(crate) async fn hold<S: Store>(
         &mut self,
         store: &mut S,
@@ -150,20 +121,15 @@ impl Fold {
         if !events.is_empty() {
             store.take_in(&events).await?;
         }
-        let committed = if self.held.weight < S::HELD_WEIGHT_MAX {
-            None
-        } else {
-            Some(self.commit(store).await?)
-        };
-        Ok(Folded {
-            committed,
-            halted,
-            last: last(steps),
-        })
+        if self.held.weight >= S::HELD_WEIGHT_MAX {
+            self.commit_beside(store).await?;
+        }
+        let last = last(steps);
+        Ok(Folded { halted, last })
     }
 
     /// Stores what is held.
-    pub(crate) async fn commit<S: Store>(&mut self, store: &mut S) -> Result<Committed, StoreError> {
+    pub(crate) async fn commit<S: Store>(&mut self, store: &mut S) -> Result<(), StoreError> {
         self.commit_with(store, Vec::new()).await
     }
 
@@ -171,31 +137,83 @@ impl Fold {
         &mut self,
         store: &mut S,
         events: Vec<KeptEvent<'_>>,
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<(), StoreError> {
+        self.settle().await?;
         let held = std::mem::take(&mut self.held);
-        let sales = if S::KEEPS_HISTORY {
-            held.sales()
-        } else {
-            SalesChanges::default()
-        };
-        let batch = Batch {
-            moves: self.moves(&held.reached),
-            orders: changed(held.orders.values()).collect(),
-            stock: changed(held.stock.values()).collect(),
-            events,
-            sales,
-        };
+        let batch = self.batch::<S>(&held, events);
         // Nothing moves where all that came belongs to partitions that stopped.
         let committed = if batch.moves.is_empty() {
             Committed::Yes
         } else {
             store.commit(&batch).await?
         };
+        self.end(committed, &held.reached, held.load);
         if committed == Committed::Yes {
-            self.stored.extend(&held.reached);
             self.keep(held.orders, held.stock);
         }
-        Ok(committed)
+        Ok(())
+    }
+
+    /// Begins to store what is held, and comes back. One batch at a time: each goes on from where the one before it ends.
+    pub(crate) async fn commit_beside<S: Store>(&mut self, store: &mut S) -> Result<(), StoreError> {
+        self.settle().await?;
+        let held = std::mem::take(&mut self.held);
+        let batch = self.batch::<S>(&held, Vec::new());
+        if batch.moves.is_empty() {
+            self.end(Committed::Yes, &held.reached, held.load);
+            return Ok(());
+        }
+        let storing = store.prepare(&batch)?;
+        self.under_way = Some(UnderWay {
+            reached: held.reached,
+            load: held.load,
+            storing: AbortOnDropHandle::new(tokio::spawn(storing)),
+        });
+        self.keep(held.orders, held.stock);
+        Ok(())
+    }
+
+    /// Waits until nothing is being stored.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        if let Some(under_way) = self.under_way.take() {
+            let committed = under_way
+                .storing
+                .await
+                .map_err(|error| StoreError::Corrupt(error.to_string()))??;
+            self.end(committed, &under_way.reached, under_way.load);
+        }
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        committed: Committed,
+        reached: &BTreeMap<TopicPartition, Checkpoint>,
+        load: Option<Load>,
+    ) {
+        if committed == Committed::Yes {
+            self.stored.extend(reached);
+        }
+        self.ended.extend(load.map(|load| (committed, load)));
+    }
+
+    fn batch<'a, S: Store>(&self, held: &'a Held, events: Vec<KeptEvent<'a>>) -> Batch<'a> {
+        let changed_orders = |is_new: bool| {
+            let orders = held.orders.values().filter(move |work| work.is_new == is_new);
+            changed(orders).collect()
+        };
+        Batch {
+            moves: self.moves(&held.reached),
+            placed: changed_orders(true),
+            orders: changed_orders(false),
+            stock: changed(held.stock.values()).collect(),
+            events,
+            sales: if S::KEEPS_HISTORY {
+                held.sales()
+            } else {
+                SalesChanges::default()
+            },
+        }
     }
 
     fn moves(&self, reached: &BTreeMap<TopicPartition, Checkpoint>) -> Vec<Move> {
@@ -217,6 +235,7 @@ impl Fold {
         store: &mut S,
         steps: &[&'s Step],
     ) -> Result<(Vec<KeptEvent<'s>>, Vec<(TopicPartition, String)>), StoreError> {
+        self.held.take_in(steps.len());
         self.find_orders(store, steps).await?;
         self.find_stock(store, steps).await?;
         let (mut events, mut halted) = (Vec::new(), Vec::new());
@@ -249,15 +268,17 @@ impl Fold {
                 continue;
             };
             let number = step.partition.partition;
-            let view = self.orders.take(&id);
-            match &view {
+            let mut work = Work::of(number, self.orders.take(&id));
+            match &work.view {
                 Some(order) => self.held.note_stored::<S>(order),
-                None if matches!(**event, OrderEvent::Placed(_)) => {}
+                None if matches!(**event, OrderEvent::Placed(_)) => work.is_new = true,
                 None => missing.push((number, id)),
             }
-            self.held.orders.insert(id, Work::of(number, view));
+            self.held.orders.insert(id, work);
         }
         if !missing.is_empty() {
+            // It may be among what is being stored.
+            self.settle().await?;
             for order in store.load_orders(&missing).await? {
                 self.held.note_stored::<S>(&order);
                 if let Some(place) = self.held.orders.get_mut(&order.view.order_id) {
@@ -288,6 +309,7 @@ impl Fold {
                 .insert(sku.to_owned(), Work::of(step.partition.partition, view));
         }
         if !missing.is_empty() {
+            self.settle().await?;
             for stock in store.load_stock(&missing).await? {
                 if let Some(place) = self.held.stock.get_mut(&stock.view.sku) {
                     place.view = Some(stock);
@@ -313,65 +335,6 @@ impl Fold {
 
 fn last(steps: &[&Step]) -> Option<Timestamp> {
     steps.iter().rev().find_map(|step| step.occurred_at)
-}
-
-fn changed<'a, V>(work: impl Iterator<Item = &'a Work<V>>) -> impl Iterator<Item = (i32, &'a V)>
-where
-    V: 'a,
-{
-    work.filter(|work| work.changed)
-        .filter_map(|work| Some((work.partition, work.view.as_ref()?)))
-}
-
-impl Held {
-    /// Applies one step; the event to be kept, if there is one. Where it cannot be applied, nothing is changed, and the reason
-    /// is the answer.
-    fn apply<'s>(&mut self, step: &'s Step) -> Result<Option<KeptEvent<'s>>, String> {
-        let misfit = |misfit: Misfit| format!("{}: {misfit}", step.checkpoint.last_offset);
-        match &step.effect {
-            Effect::None => Ok(None),
-            Effect::Poison(reason) => Err(reason.clone()),
-            Effect::Order(event, origin) => {
-                let changed = self.change_order(event, &origin.causes).map_err(misfit)?;
-                Ok(changed.map(|order| KeptEvent {
-                    order_id: order.view.order_id,
-                    partition: step.partition.partition,
-                    offset: step.offset,
-                    sequence: order.view.sequence,
-                    command_id: origin.command_id,
-                    causes: &origin.causes,
-                    event,
-                }))
-            }
-            Effect::Stock(event, causes) => {
-                self.change_stock(event, causes).map_err(misfit)?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// The order as it is now, if it changed.
-    fn change_order(&mut self, event: &OrderEvent, causes: &Positions) -> Result<Option<&Order>, Misfit> {
-        let Some(work) = event.order_id().and_then(|id| self.orders.get_mut(&id)) else {
-            return Ok(None);
-        };
-        let changed = apply_order(&mut work.view, event, causes)?;
-        work.changed |= changed;
-        let order = work.view.as_ref().filter(|_| changed);
-        self.weight += match (event, order) {
-            (OrderEvent::Placed(_), Some(order)) => weight(order),
-            (OrderEvent::NoteAdded(_), Some(_)) => WEIGHT,
-            _ => 0,
-        };
-        Ok(order)
-    }
-
-    fn change_stock(&mut self, event: &StockEvent, causes: &Positions) -> Result<(), Misfit> {
-        if let Some(work) = event.sku().and_then(|sku| self.stock.get_mut(sku)) {
-            work.changed |= apply_stock(&mut work.view, event, causes)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

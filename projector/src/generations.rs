@@ -24,7 +24,7 @@ use crate::traffic::Traffic;
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(250);
 /// Between two looks while something is being filled, which somebody waits for.
-const EVERY_FILLING: Duration = Duration::from_millis(200);
+const EVERY_FILLING: Duration = Duration::from_millis(100);
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a generation is to its model.

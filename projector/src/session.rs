@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feed::Missed;
 use crate::feeds::{Feeds, Source};
-use crate::fold::{Fold, Folded};
+use crate::fold::{Fold, Folded, Load};
 use crate::generations::Role;
 use crate::lag::Progress;
 use crate::metrics::{self, ModelMetrics};
@@ -147,8 +147,6 @@ async fn try_session<S: Store>(
     }
     tracing::info!(model, partitions = stored.len(), "projector.session.start");
     let mut fold = Fold::new(stored);
-    // When the first records came that are held, and how many are.
-    let (mut begun, mut held) = (Instant::now(), 0);
     loop {
         let leads = projection.role.leads();
         projection
@@ -157,14 +155,8 @@ async fn try_session<S: Store>(
         let patience = if fold.holds() { DRY } else { IDLE };
         let Ok(next) = tokio::time::timeout(patience, source.subscription.next()).await else {
             if fold.holds() {
-                note(
-                    fold.commit(store).await?,
-                    &fold,
-                    projection,
-                    handles,
-                    begun,
-                    &mut held,
-                )?;
+                fold.commit(store).await?;
+                note(&mut fold, projection, handles)?;
                 continue;
             }
             // Nothing came, so nothing was committed: look whether the store still has what it had.
@@ -187,10 +179,6 @@ async fn try_session<S: Store>(
         }
         let (folding, steps_before) = (Instant::now(), projection.traffic.steps());
         let backlog = leads.then(|| projection.traffic.take(steps.len())).flatten();
-        if held == 0 {
-            begun = folding;
-        }
-        held += steps.len();
         // Who is far behind is not waited for.
         let folded = if source.is_far() {
             fold.hold(store, &steps).await?
@@ -198,15 +186,13 @@ async fn try_session<S: Store>(
             fold.run(store, &steps).await?
         };
         report_halted::<S>(&folded, projection);
-        let committed = match folded.committed {
-            None if begun.elapsed() > HELD_FOR => Some(fold.commit(store).await?),
-            committed => committed,
-        };
-        if let Some(committed) = committed {
-            note(committed, &fold, projection, handles, begun, &mut held)?;
-            if let Some(delay) = folded.last.and_then(since) {
-                handles.of(&projection.role).delay_seconds.record(delay);
-            }
+        if fold.held().is_some_and(|held| held.begun.elapsed() > HELD_FOR) {
+            fold.commit_beside(store).await?;
+        }
+        if note(&mut fold, projection, handles)?
+            && let Some(delay) = folded.last.and_then(since)
+        {
+            handles.of(&projection.role).delay_seconds.record(delay);
         }
         drop(backlog);
         if !leads && source.is_far() {
@@ -215,26 +201,23 @@ async fn try_session<S: Store>(
     }
 }
 
-/// Notes a commit of so many records, the first of which came at `begun`.
-fn note(
-    committed: Committed,
-    fold: &Fold,
-    projection: &Projection,
-    handles: &Handles,
-    begun: Instant,
-    records: &mut usize,
-) -> Result<(), Ended> {
-    if committed == Committed::Superseded {
-        return Err(Ended::Superseded);
+/// Notes the batches that came to their end; whether there were any.
+fn note(fold: &mut Fold, projection: &Projection, handles: &Handles) -> Result<bool, Ended> {
+    let ended = fold.take_ended();
+    for (committed, Load { begun, records }) in &ended {
+        if *committed == Committed::Superseded {
+            return Err(Ended::Superseded);
+        }
+        let metrics = handles.of(&projection.role);
+        metrics.commit_seconds.record(begun.elapsed());
+        metrics.records.increment(*records as u64);
+        #[allow(clippy::cast_precision_loss, reason = "a histogram is of floats")]
+        metrics.batch_records.record(*records as f64);
     }
-    projection.progress.note(fold.stored());
-    let metrics = handles.of(&projection.role);
-    metrics.commit_seconds.record(begun.elapsed());
-    metrics.records.increment(*records as u64);
-    #[allow(clippy::cast_precision_loss, reason = "a histogram is of floats")]
-    metrics.batch_records.record(*records as f64);
-    *records = 0;
-    Ok(())
+    if !ended.is_empty() {
+        projection.progress.note(fold.stored());
+    }
+    Ok(!ended.is_empty())
 }
 
 /// Where reading goes on: right behind the last effective record. The void ones behind it are looked at again, since the

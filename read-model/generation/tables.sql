@@ -51,12 +51,12 @@ CREATE TABLE order_events (
 -- What was sold, by the UTC day on which the order was placed (days since 1970-01-01). The partition is that of the orders,
 -- so that one can be forgotten without the others, and so that no two projectors meet on a row.
 -- numeric, since no sum of 64-bit numbers may ever stop the projector.
+-- While the generation is being filled there is no key, and a row for each change; `sums.sql` makes sums of them.
 CREATE TABLE sales (
     partition     integer NOT NULL,
     day           integer NOT NULL,
     sku           text    COLLATE "C" NOT NULL,
     currency      text    COLLATE "C" NOT NULL,
     quantity      numeric NOT NULL,
-    revenue_minor numeric NOT NULL,
-    PRIMARY KEY (day, sku, currency, partition)
+    revenue_minor numeric NOT NULL
 ) WITH (fillfactor = 50);

@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 
 /// The version of the tables, keys and projections in this code. To be raised with every change of what a model holds:
 /// another version fills generations of its own, beside those of the old one.
-pub const MODEL_VERSION: i32 = 1;
+pub const MODEL_VERSION: i32 = 2;
 
 /// Where a generation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

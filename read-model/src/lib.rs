@@ -30,5 +30,5 @@ pub use generations::{Generation, Generations, MODEL_VERSION};
 pub use postgres::migrate;
 pub use reading::{Document, Reading};
 pub use snapshot::ModelSnapshot;
-pub use store::{Batch, Committed, KeptEvent, Move, Store, StoreError};
+pub use store::{Batch, Committed, KeptEvent, Move, Store, StoreError, Storing};
 pub use view::{HistoryEvent, Order, OrderView, Stock, StockView};

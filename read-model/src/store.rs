@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use eventlog::{Checkpoint, Positions, TopicPartition};
+use futures::future::BoxFuture;
 use schemas::OrderEvent;
 use uuid::Uuid;
 
@@ -73,7 +74,9 @@ pub struct KeptEvent<'a> {
 pub struct Batch<'a> {
     /// At most one for each partition.
     pub moves: Vec<Move>,
-    /// Orders and their partitions.
+    /// Orders that were placed in this batch, and their partitions: the store has none of them.
+    pub placed: Vec<(i32, &'a Order)>,
+    /// The other orders, and their partitions.
     pub orders: Vec<(i32, &'a Order)>,
     /// Stock and its partitions.
     pub stock: Vec<(i32, &'a Stock)>,
@@ -93,6 +96,9 @@ pub enum Committed {
     /// batch, if anything, is whole partitions; read the checkpoints again and go on from there.
     Superseded,
 }
+
+/// Stores what was prepared, once it is driven.
+pub type Storing = BoxFuture<'static, Result<Committed, StoreError>>;
 
 /// A read model as a projector sees it. `&mut`, as one projection at a time writes.
 pub trait Store: Send + 'static {
@@ -134,6 +140,13 @@ pub trait Store: Send + 'static {
     /// to hold them. They are stored with that commit or not at all. Only where [`Store::KEEPS_HISTORY`].
     fn take_in(&mut self, events: &[KeptEvent<'_>]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Stores a batch where each stored checkpoint is the one that the batch started from.
-    fn commit(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<Committed, StoreError>> + Send;
+    /// Makes of a batch what stores it, where each stored checkpoint is the one that the batch started from. The batch is not
+    /// needed any more then, so the next one can be folded meanwhile; what is loaded meanwhile is from before it, or not.
+    fn prepare(&mut self, batch: &Batch<'_>) -> Result<Storing, StoreError>;
+
+    /// Stores a batch.
+    fn commit(&mut self, batch: &Batch<'_>) -> impl Future<Output = Result<Committed, StoreError>> + Send {
+        let prepared = self.prepare(batch);
+        async move { prepared?.await }
+    }
 }

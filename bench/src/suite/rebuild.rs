@@ -222,6 +222,7 @@ async fn copy(database_url: &str, generation: Generation) -> anyhow::Result<f64>
     let indexes = "CREATE INDEX ON copied.orders (customer_id, placed_at_us, order_id); \
                    CREATE UNIQUE INDEX ON copied.order_events (partition, \"offset\"); \
                    CREATE INDEX ON copied.order_events (order_id, sequence); \
+                   CREATE UNIQUE INDEX ON copied.sales (day, sku, currency, partition); \
                    CREATE INDEX ON copied.sales (sku, day)";
     connection.execute(indexes).await?;
     let took = begun.elapsed().as_secs_f64();
@@ -235,7 +236,6 @@ fn key(table: &str) -> Option<&'static str> {
     match table {
         "orders" => Some("order_id"),
         "stock" => Some("sku"),
-        "sales" => Some("day, sku, currency, partition"),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use super::TIMEOUT;
 use super::report::{Outcome, Rebuilt, Standing};
 
 /// Between two looks at how far it is.
-const EVERY: Duration = Duration::from_millis(250);
+const EVERY: Duration = Duration::from_millis(100);
 /// Between two lines that say so.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Nobody fills it, then. Longer than indexes take, while which it stands still.

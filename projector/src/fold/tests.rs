@@ -1,18 +1,21 @@
 //! Folding into a store that is maps: any division into batches gives the same model, poison stops one partition, and
 //! somebody else who commits is noticed.
 
-use eventlog::{Link, Topic};
+use std::sync::{Arc, Mutex};
+
+use eventlog::{Link, Positions, Topic};
 use proptest::prelude::*;
-use read_model::HistoryEvent;
 use read_model::projection::sales::Amount;
 use read_model::view::Day;
+use read_model::{HistoryEvent, Storing};
+use schemas::StockEvent;
 use schemas::orders::{OrderCancelled, OrderConfirmed, OrderPlaced, PlacedLine};
 use schemas::stock::{StockReceived, StockReserved};
 
 use super::*;
 use crate::step::Origin;
 
-/// A store that is maps.
+/// What a store has.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Maps {
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
@@ -25,7 +28,24 @@ struct Maps {
     taken: Vec<HistoryEvent>,
 }
 
-impl Store for Maps {
+/// A store that has a batch only once that was driven.
+#[derive(Debug, Default)]
+struct Stored {
+    maps: Maps,
+    driven: Arc<Mutex<Option<Maps>>>,
+}
+
+impl Stored {
+    fn maps(&mut self) -> &mut Maps {
+        if let Some(driven) = self.driven.lock().unwrap().take() {
+            let taken = std::mem::take(&mut self.maps.taken);
+            self.maps = Maps { taken, ..driven };
+        }
+        &mut self.maps
+    }
+}
+
+impl Store for Stored {
     const MODEL: &'static str = "maps";
     const KEEPS_HISTORY: bool = true;
     const HELD_WEIGHT_MAX: usize = 12;
@@ -34,46 +54,58 @@ impl Store for Maps {
         &mut self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Checkpoint>, StoreError> {
-        self.taken.clear();
+        let maps = self.maps();
+        maps.taken.clear();
         let of = |partition: &TopicPartition| {
-            self.checkpoints
-                .get(partition)
-                .copied()
-                .unwrap_or(Checkpoint::BEGINNING)
+            let stored = maps.checkpoints.get(partition).copied();
+            (*partition, stored.unwrap_or(Checkpoint::BEGINNING))
         };
-        Ok(partitions
-            .iter()
-            .map(|partition| (*partition, of(partition)))
-            .collect())
+        Ok(partitions.iter().map(of).collect())
     }
 
     async fn reset(&mut self, partition: TopicPartition, _found: Checkpoint) -> Result<(), StoreError> {
-        self.checkpoints.remove(&partition);
+        self.maps().checkpoints.remove(&partition);
         Ok(())
     }
 
     async fn load_orders(&mut self, ids: &[(i32, Uuid)]) -> Result<Vec<Order>, StoreError> {
+        let maps = self.maps();
         Ok(ids
             .iter()
-            .filter_map(|(_, id)| self.orders.get(id).cloned())
+            .filter_map(|(_, id)| maps.orders.get(id).cloned())
             .collect())
     }
 
     async fn load_stock(&mut self, skus: &[(i32, String)]) -> Result<Vec<Stock>, StoreError> {
+        let maps = self.maps();
         Ok(skus
             .iter()
-            .filter_map(|(_, sku)| self.stock.get(sku).cloned())
+            .filter_map(|(_, sku)| maps.stock.get(sku).cloned())
             .collect())
     }
 
     async fn take_in(&mut self, events: &[KeptEvent<'_>]) -> Result<(), StoreError> {
         for kept in events {
-            self.taken.push(HistoryEvent::of(kept)?);
+            self.maps.taken.push(HistoryEvent::of(kept)?);
         }
         Ok(())
     }
 
-    async fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StoreError> {
+    fn prepare(&mut self, batch: &Batch<'_>) -> Result<Storing, StoreError> {
+        let mut next = self.maps().clone();
+        self.maps.taken.clear();
+        let committed = next.store(batch)?;
+        let driven = Arc::clone(&self.driven);
+        Ok(Box::pin(async move {
+            tokio::task::yield_now().await;
+            *driven.lock().unwrap() = Some(next);
+            Ok(committed)
+        }))
+    }
+}
+
+impl Maps {
+    fn store(&mut self, batch: &Batch<'_>) -> Result<Committed, StoreError> {
         let stored = |step: &Move| {
             self.checkpoints
                 .get(&step.partition)
@@ -85,12 +117,12 @@ impl Store for Maps {
         }
         self.checkpoints
             .extend(batch.moves.iter().map(|step| (step.partition, step.to)));
-        self.orders.extend(
-            batch
-                .orders
-                .iter()
-                .map(|(_, order)| (order.view.order_id, (*order).clone())),
-        );
+        for (_, order) in &batch.placed {
+            assert!(!self.orders.contains_key(&order.view.order_id));
+        }
+        let orders = batch.placed.iter().chain(&batch.orders);
+        self.orders
+            .extend(orders.map(|(_, order)| (order.view.order_id, (*order).clone())));
         self.stock.extend(
             batch
                 .stock
@@ -232,7 +264,7 @@ enum How {
 
 /// Folds the steps in batches of those sizes.
 async fn fold(steps: &[&Step], sizes: &[usize], how: How) -> Maps {
-    let mut store = Maps::default();
+    let mut store = Stored::default();
     let mut fold = Fold::new(BTreeMap::new());
     let (mut rest, mut sizes) = (steps, sizes.iter().cycle());
     let mut losses = if how == How::Lost { 3 } else { 0 };
@@ -243,14 +275,17 @@ async fn fold(steps: &[&Step], sizes: &[usize], how: How) -> Maps {
         }
         rest = more;
         if matches!(how, How::Committed | How::Fresh) {
-            let committed = fold.run(&mut store, batch).await.unwrap().committed;
-            assert_eq!(committed, Some(Committed::Yes));
+            fold.run(&mut store, batch).await.unwrap();
+            assert_eq!(ended(&mut fold), [Committed::Yes]);
             continue;
         }
-        let committed = fold.hold(&mut store, batch).await.unwrap().committed;
-        assert_ne!(committed, Some(Committed::Superseded));
-        assert_eq!(committed.is_none(), fold.holds());
-        if losses > 0 && committed.is_none() {
+        fold.hold(&mut store, batch).await.unwrap();
+        assert!(
+            ended(&mut fold)
+                .iter()
+                .all(|committed| *committed == Committed::Yes)
+        );
+        if losses > 0 && fold.held().is_some() {
             losses -= 1;
             let stored = store.checkpoints(&[ORDERS, STOCK]).await.unwrap();
             let is_left = |step: &&Step| step.offset >= stored[&step.partition].next_offset;
@@ -262,8 +297,22 @@ async fn fold(steps: &[&Step], sizes: &[usize], how: How) -> Maps {
             }
         }
     }
-    assert_eq!(fold.commit(&mut store).await.unwrap(), Committed::Yes);
-    store
+    fold.commit(&mut store).await.unwrap();
+    assert!(
+        ended(&mut fold)
+            .iter()
+            .all(|committed| *committed == Committed::Yes)
+    );
+    assert!(!fold.holds());
+    store.maps().clone()
+}
+
+/// What became of the batches that ended.
+fn ended(fold: &mut Fold) -> Vec<Committed> {
+    fold.take_ended()
+        .into_iter()
+        .map(|(committed, _)| committed)
+        .collect()
 }
 
 proptest! {
@@ -297,12 +346,12 @@ async fn poison_stops_its_partition_where_it_stands_and_no_other() {
         .push(ORDERS, Effect::Poison("unknown schema".to_owned()))
         .placed(2)
         .received("a");
-    let (mut store, mut fold) = (Maps::default(), Fold::new(BTreeMap::new()));
+    let (mut store, mut fold) = (Stored::default(), Fold::new(BTreeMap::new()));
     let folded = fold.run(&mut store, &script.steps()).await.unwrap();
     assert_eq!(folded.halted, [(ORDERS, "unknown schema".to_owned())]);
-    assert_eq!(store.orders.len(), 1);
-    assert_eq!(store.checkpoints[&ORDERS].next_offset, 1);
-    assert_eq!(store.checkpoints[&STOCK].next_offset, 1);
+    assert_eq!(store.maps().orders.len(), 1);
+    assert_eq!(store.maps().checkpoints[&ORDERS].next_offset, 1);
+    assert_eq!(store.maps().checkpoints[&STOCK].next_offset, 1);
     let mut more = Script {
         next: script.next,
         ..Script::default()
@@ -315,34 +364,30 @@ async fn poison_stops_its_partition_where_it_stands_and_no_other() {
             .halted
             .is_empty()
     );
-    assert_eq!(store.orders.len(), 1, "it stays where it is");
-    assert_eq!(store.stock["a"].view.on_hand, 18, "the other goes on");
+    assert_eq!(store.maps().orders.len(), 1, "it stays where it is");
+    assert_eq!(store.maps().stock["a"].view.on_hand, 18, "the other goes on");
 }
 
 #[tokio::test]
 async fn an_event_that_fits_nothing_stops_its_partition() {
     let mut script = Script::default();
     script.placed(1).confirmed(2).confirmed(1);
-    let (mut store, mut fold) = (Maps::default(), Fold::new(BTreeMap::new()));
+    let (mut store, mut fold) = (Stored::default(), Fold::new(BTreeMap::new()));
     let folded = fold.run(&mut store, &script.steps()).await.unwrap();
     assert_eq!(folded.halted.len(), 1);
-    assert_eq!(store.checkpoints[&ORDERS].next_offset, 1);
-    assert_eq!(store.orders[&Uuid::from_u128(1)].view.sequence, 1);
+    assert_eq!(store.maps().checkpoints[&ORDERS].next_offset, 1);
+    assert_eq!(store.maps().orders[&Uuid::from_u128(1)].view.sequence, 1);
 }
 
 #[tokio::test]
 async fn a_second_projector_is_noticed_and_writes_nothing_twice() {
     let mut script = Script::default();
     script.received("a");
-    let mut store = Maps::default();
+    let mut store = Stored::default();
     let (mut one, mut two) = (Fold::new(BTreeMap::new()), Fold::new(BTreeMap::new()));
-    assert_eq!(
-        one.run(&mut store, &script.steps()).await.unwrap().committed,
-        Some(Committed::Yes)
-    );
-    assert_eq!(
-        two.run(&mut store, &script.steps()).await.unwrap().committed,
-        Some(Committed::Superseded)
-    );
-    assert_eq!(store.stock["a"].view.on_hand, 9);
+    for (fold, expected) in [(&mut one, Committed::Yes), (&mut two, Committed::Superseded)] {
+        fold.run(&mut store, &script.steps()).await.unwrap();
+        assert_eq!(ended(fold), [expected]);
+    }
+    assert_eq!(store.maps().stock["a"].view.on_hand, 9);
 }

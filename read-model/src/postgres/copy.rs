@@ -42,6 +42,28 @@ impl Rows {
         self.field(8, &value.to_be_bytes())
     }
 
+    /// A `numeric` without a fraction: digits of base 10,000, of which the last ones are left out while they are zero.
+    pub(super) fn numeric(&mut self, value: i128) -> &mut Self {
+        const BASE: u128 = 10_000;
+        const DIGITS_MAX: usize = 10;
+        let (mut digits, mut count, mut rest) = ([0_i16; DIGITS_MAX], 0, value.unsigned_abs());
+        while rest > 0 {
+            digits[count] = i16::try_from(rest % BASE).unwrap_or(0);
+            (count, rest) = (count + 1, rest / BASE);
+        }
+        let zeros = digits[..count].iter().take_while(|digit| **digit == 0).count();
+        let number = |count: usize| i16::try_from(count).unwrap_or(0);
+        let sign: i16 = if value < 0 { 0x4000 } else { 0 };
+        let head = [number(count - zeros), number(count.max(1)) - 1, sign, 0];
+        let mut bytes = [0; 2 * (4 + DIGITS_MAX)];
+        let parts = head.iter().chain(digits[zeros..count].iter().rev());
+        for (bytes, part) in bytes.chunks_exact_mut(2).zip(parts) {
+            bytes.copy_from_slice(&part.to_be_bytes());
+        }
+        let length = head.len() + count - zeros;
+        self.field(2 * i32::from(number(length)), &bytes[..2 * length])
+    }
+
     /// A `uuid`.
     pub(super) fn uuid(&mut self, value: Uuid) -> &mut Self {
         self.field(16, value.as_bytes())
@@ -66,11 +88,12 @@ impl Rows {
         transaction: &mut PgTransaction<'_>,
         statement: &'static str,
     ) -> Result<(), StoreError> {
-        let (sender, mut parts) = mpsc::channel(1);
-        // There is room for one, and the receiver is here.
-        let _ = sender.send(self).await;
-        drop(sender);
-        copy_in(transaction, statement, &mut parts).await
+        let mut copy = transaction.copy_in_raw(statement).await?;
+        copy.send(HEADER).await?;
+        copy.send(self.bytes).await?;
+        copy.send(&TRAILER[..]).await?;
+        copy.finish().await?;
+        Ok(())
     }
 }
 
@@ -88,4 +111,31 @@ pub(super) async fn copy_in(
     copy.send(&TRAILER[..]).await?;
     copy.finish().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_postgres_has_them() {
+        let of = |value: i128| {
+            let mut rows = Rows::default();
+            rows.numeric(value);
+            let parts = rows.bytes[4..].chunks(2);
+            assert_eq!(
+                rows.bytes[..4],
+                i32::try_from(rows.bytes.len() - 4).unwrap().to_be_bytes()
+            );
+            parts
+                .map(|part| i16::from_be_bytes([part[0], part[1]]))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(0), [0, 0, 0, 0]);
+        assert_eq!(of(7), [1, 0, 0, 0, 7]);
+        assert_eq!(of(-12_345_678), [2, 1, 0x4000, 0, 1234, 5678]);
+        assert_eq!(of(30_000), [1, 1, 0, 0, 3]);
+        assert_eq!(of(i128::MAX).len(), 4 + 10);
+        assert_eq!(of(i128::MIN)[..5], [10, 9, 0x4000, 0, 170]);
+    }
 }

@@ -17,13 +17,13 @@ use crate::store::StoreError;
 /// As the last column of a statement: the generation that is live, in the snapshot of the rest.
 macro_rules! live {
     () => {
-        "(SELECT generation FROM public.generations WHERE model_version = 1 AND state = 'live') AS live"
+        "(SELECT generation FROM public.generations WHERE model_version = 2 AND state = 'live') AS live"
     };
 }
 pub(super) use live;
 
 // The version is in the statement's text, as a constant costs nothing.
-const _: () = assert!(MODEL_VERSION == 1, "the macro above names the version, too");
+const _: () = assert!(MODEL_VERSION == 2, "the macro above names the version, too");
 
 const NAME: &str = "tailwater-query";
 const CONNECTIONS_MAX: u32 = 8;

@@ -11,7 +11,9 @@ use crate::generations::{Generation, Generations, MODEL_VERSION, State};
 use crate::store::StoreError;
 
 const TABLES: &str = include_str!("../../generation/tables.sql");
+const SUMS: &str = include_str!("../../generation/sums.sql");
 const INDEXES: &str = include_str!("../../generation/indexes.sql");
+const EVENT_INDEXES: &str = include_str!("../../generation/event-indexes.sql");
 
 /// Held by whoever changes generations.
 const LOCK: i64 = 0x7461_696c;
@@ -107,7 +109,9 @@ impl Generations for PostgresGenerations {
         let all = list(&mut transaction).await?;
         if all.is_empty() {
             Self::make(&mut transaction, State::Live).await?;
-            transaction.execute(INDEXES).await?;
+            for statements in [SUMS, INDEXES, EVENT_INDEXES] {
+                transaction.execute(statements).await?;
+            }
         } else if !all.iter().any(Generation::is_ours) {
             Self::make(&mut transaction, State::Filling).await?;
         }
@@ -144,16 +148,21 @@ impl Generations for PostgresGenerations {
         .fetch_optional(&mut *transaction)
         .await?;
         if state.as_deref() == Some(State::Filling.as_str()) {
-            let begin = format!(
-                "SET LOCAL search_path = {}; SET LOCAL maintenance_work_mem = '256MB'; {ALONE}",
-                schema(number)
-            );
-            transaction.execute(AssertSqlSafe(begin)).await?;
-            transaction.execute(INDEXES).await?;
-            // Without statistics the first reads would go all the way through the tables.
             transaction
-                .execute("ANALYZE checkpoints, orders, stock, order_events, sales")
+                .execute(AssertSqlSafe(format!("{}; {ALONE}", indexing(number))))
                 .await?;
+            // Nobody writes to it meanwhile, so this one needs no lock of its own.
+            let events = async {
+                let mut transaction = self.pool.begin().await?;
+                transaction.execute(AssertSqlSafe(indexing(number))).await?;
+                transaction.execute(EVENT_INDEXES).await?;
+                transaction.commit().await
+            };
+            let others = async {
+                transaction.execute(SUMS).await?;
+                transaction.execute(INDEXES).await
+            };
+            tokio::try_join!(events, others)?;
             set(&mut transaction, number, State::Ready).await?;
         }
         transaction.commit().await?;
@@ -218,6 +227,14 @@ impl Generations for PostgresGenerations {
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// How a transaction begins that makes the indexes of a generation.
+fn indexing(number: i32) -> String {
+    format!(
+        "SET LOCAL search_path = {}; SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL work_mem = '64MB'",
+        schema(number)
+    )
 }
 
 async fn set(transaction: &mut PgTransaction<'_>, number: i32, state: State) -> Result<(), StoreError> {

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eventlog::{Checkpoint, Topic, TopicPartition};
-use sqlx::{PgPool, PgTransaction};
+use futures::FutureExt;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgPool, PgTransaction, Postgres};
 use uuid::Uuid;
 
 use super::intake::Intake;
-use super::{all_checkpoints, index, options_of, orders, untested_pool};
+use super::orders::{Known, OrderRows};
+use super::{all_checkpoints, index, options_of, untested_pool};
 use crate::reading::{from_json, sequence, to_json};
-use crate::store::{Batch, Committed, KeptEvent, Move, Store, StoreError};
+use crate::store::{Batch, Committed, KeptEvent, Move, Store, StoreError, Storing};
 use crate::view::{Order, Stock, StockView};
 
 /// The model in Postgres, for writing.
@@ -19,7 +23,11 @@ pub struct PostgresStore {
     pool: PgPool,
     /// What was taken in since the last commit.
     intake: Option<Intake>,
+    known: Known,
 }
+
+/// One for what is stored, one for what is taken in meanwhile, one for what is loaded.
+const CONNECTIONS_MAX: u32 = 3;
 
 impl PostgresStore {
     /// Of one generation. Connects when it is first used.
@@ -33,8 +41,9 @@ impl PostgresStore {
         ]);
         Ok(Self {
             // A batch that meets a dead connection is made again, and one that does not has one way less to go.
-            pool: untested_pool(options, 2, Duration::from_secs(5)),
+            pool: untested_pool(options, CONNECTIONS_MAX, Duration::from_secs(5)),
             intake: None,
+            known: Known::default(),
         })
     }
 
@@ -72,6 +81,7 @@ impl Store for PostgresStore {
         .execute(&self.pool)
         .await?;
         let mut connection = self.pool.acquire().await?;
+        self.known.look(&mut connection).await?;
         let mut found = all_checkpoints(&mut connection).await?;
         found.retain(|partition, _| partitions.contains(partition));
         Ok(found)
@@ -153,23 +163,31 @@ impl Store for PostgresStore {
         intake.take_in(events).await
     }
 
-    async fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StoreError> {
-        let mut transaction = match self.intake.take() {
-            Some(intake) => intake.end().await?,
-            None => self.begin().await?,
-        };
-        if advance(&mut transaction, &batch.moves).await? == Committed::Superseded {
-            transaction.rollback().await?;
-            return Ok(Committed::Superseded);
+    fn prepare(&mut self, batch: &Batch<'_>) -> Result<Storing, StoreError> {
+        let (pool, intake) = (self.pool.clone(), self.intake.take());
+        let moves = batch.moves.clone();
+        let orders = OrderRows::of(batch, &self.known)?;
+        let stock = stock_statement(&batch.stock)?;
+        Ok(async move {
+            let mut transaction = match intake {
+                Some(intake) => intake.end().await?,
+                None => pool.begin().await?,
+            };
+            // Tables that were made ready meanwhile take other rows, which the next session makes.
+            if advance(&mut transaction, &moves).await? == Committed::Superseded
+                || orders.are_outdated(&mut transaction).await?
+            {
+                transaction.rollback().await?;
+                return Ok(Committed::Superseded);
+            }
+            orders.store(&mut transaction).await?;
+            if let Some(stock) = stock {
+                stock.execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(Committed::Yes)
         }
-        if !batch.orders.is_empty() {
-            orders::store(&mut transaction, batch).await?;
-        }
-        if !batch.stock.is_empty() {
-            upsert_stock(&mut transaction, &batch.stock).await?;
-        }
-        transaction.commit().await?;
-        Ok(Committed::Yes)
+        .boxed())
     }
 }
 
@@ -206,10 +224,12 @@ async fn advance(transaction: &mut PgTransaction<'_>, moves: &[Move]) -> Result<
     }
 }
 
-async fn upsert_stock(
-    transaction: &mut PgTransaction<'_>,
+fn stock_statement(
     stock: &[(i32, &Stock)],
-) -> Result<(), StoreError> {
+) -> Result<Option<Query<'static, Postgres, PgArguments>>, StoreError> {
+    if stock.is_empty() {
+        return Ok(None);
+    }
     let causes = stock
         .iter()
         .map(|(_, stock)| to_json(&stock.causes))
@@ -220,7 +240,7 @@ async fn upsert_stock(
             .map(|(_, stock)| of(&stock.view))
             .collect::<Vec<i64>>()
     };
-    sqlx::query(
+    Ok(Some(sqlx::query(
         "INSERT INTO stock (sku, partition, on_hand, reserved, sequence, causes) \
          SELECT * FROM UNNEST($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) \
          ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand, reserved = excluded.reserved, \
@@ -231,8 +251,5 @@ async fn upsert_stock(
     .bind(column(|view| view.on_hand))
     .bind(column(|view| view.reserved))
     .bind(column(|view| view.sequence.cast_signed()))
-    .bind(causes)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
+    .bind(causes)))
 }

@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_keys_generation_is_told_from_it() {
-        let keys = Keys::new("a:b*");
+        let keys = Keys::of_version("a:b*", 1);
         let partition = TopicPartition {
             topic: Topic::Stock,
             partition: 3,

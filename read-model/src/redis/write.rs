@@ -1,17 +1,19 @@
 //! What a projector does with Redis: one script for each partition of a batch, all on their way at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::ConnectionManager;
 use ::redis::{AsyncCommands, Script};
 use eventlog::{Checkpoint, Topic, TopicPartition};
+use futures::FutureExt;
 use futures::future::try_join_all;
 use uuid::Uuid;
 
 use super::keys::{Keys, KeysOf};
 use super::{connection, parse_watermark, read_order, read_stock, watermark, write_order, write_stock};
-use crate::store::{Batch, Committed, KeptEvent, Move, Store, StoreError};
+use crate::store::{Batch, Committed, KeptEvent, Move, Store, StoreError, Storing};
 use crate::view::{Order, Stock};
 
 /// Stores documents and watermark where the watermark is the one that the batch starts from.
@@ -51,7 +53,7 @@ const CHUNK: usize = 500;
 pub struct RedisStore {
     connection: ConnectionManager,
     keys: KeysOf,
-    commit: Script,
+    commit: Arc<Script>,
     begin: Script,
     forget: Script,
     purge: Script,
@@ -71,7 +73,7 @@ impl RedisStore {
         Ok(Self {
             connection: connection(redis_url, Duration::from_secs(5))?,
             keys: Keys::new(prefix).of(generation),
-            commit: Script::new(COMMIT),
+            commit: Arc::new(Script::new(COMMIT)),
             begin: Script::new(BEGIN),
             forget: Script::new(FORGET),
             purge: Script::new(PURGE),
@@ -139,27 +141,48 @@ impl RedisStore {
         Ok(values)
     }
 
-    async fn commit_partition(&self, step: &Move, batch: &Batch<'_>) -> Result<bool, StoreError> {
-        let mut call = self.commit.prepare_invoke();
+    /// What the script is called with for one partition of a batch.
+    fn call(&self, step: &Move, batch: &Batch<'_>) -> Result<Call, StoreError> {
         let number = step.partition.partition;
-        call.key(self.keys.watermark(step.partition))
-            .arg(watermark(step.from))
-            .arg(watermark(step.to));
+        let mut call = Call {
+            keys: vec![self.keys.watermark(step.partition)],
+            values: vec![watermark(step.from), watermark(step.to)],
+        };
         match step.partition.topic {
             Topic::Orders => {
-                for (_, order) in batch.orders.iter().filter(|(partition, _)| *partition == number) {
-                    call.key(self.keys.order(number, order.view.order_id))
-                        .arg(write_order(order)?);
+                let orders = batch.placed.iter().chain(&batch.orders);
+                for (_, order) in orders.filter(|(partition, _)| *partition == number) {
+                    call.keys.push(self.keys.order(number, order.view.order_id));
+                    call.values.push(write_order(order)?);
                 }
             }
             Topic::Stock => {
                 for (_, stock) in batch.stock.iter().filter(|(partition, _)| *partition == number) {
-                    call.key(self.keys.stock(number, &stock.view.sku))
-                        .arg(write_stock(stock)?);
+                    call.keys.push(self.keys.stock(number, &stock.view.sku));
+                    call.values.push(write_stock(stock)?);
                 }
             }
         }
-        let stored: i64 = call.invoke_async(&mut self.connection.clone()).await?;
+        Ok(call)
+    }
+}
+
+/// The commit of one partition.
+struct Call {
+    keys: Vec<String>,
+    values: Vec<String>,
+}
+
+impl Call {
+    async fn make(self, script: &Script, connection: &ConnectionManager) -> Result<bool, StoreError> {
+        let mut call = script.prepare_invoke();
+        for key in self.keys {
+            call.key(key);
+        }
+        for value in self.values {
+            call.arg(value);
+        }
+        let stored: i64 = call.invoke_async(&mut connection.clone()).await?;
         Ok(stored == 1)
     }
 }
@@ -216,12 +239,21 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    async fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StoreError> {
-        let stored = try_join_all(batch.moves.iter().map(|step| self.commit_partition(step, batch))).await?;
-        Ok(if stored.into_iter().all(|stored| stored) {
-            Committed::Yes
-        } else {
-            Committed::Superseded
-        })
+    fn prepare(&mut self, batch: &Batch<'_>) -> Result<Storing, StoreError> {
+        let calls: Vec<Call> = batch
+            .moves
+            .iter()
+            .map(|step| self.call(step, batch))
+            .collect::<Result<_, _>>()?;
+        let (script, connection) = (Arc::clone(&self.commit), self.connection.clone());
+        Ok(async move {
+            let stored = calls.into_iter().map(|call| call.make(&script, &connection));
+            Ok(if try_join_all(stored).await?.into_iter().all(|stored| stored) {
+                Committed::Yes
+            } else {
+                Committed::Superseded
+            })
+        }
+        .boxed())
     }
 }

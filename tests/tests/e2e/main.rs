@@ -15,6 +15,7 @@ mod problems;
 mod reads;
 mod rebuild;
 mod registry;
+mod store;
 mod streams;
 mod two_writers;
 mod writers;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use devstack::Signal;
 use e2e::{Client, Load, Pipeline, Setup, eventually, forget_in_redis, send, stocked};
-use read_model::Generations;
 use read_model::generations::State;
 use read_model::postgres::{PostgresGenerations, PostgresReader};
 use read_model::redis::RedisGenerations;
+use read_model::{Generations, MODEL_VERSION};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -286,7 +286,7 @@ async fn a_redis_that_lost_everything_hides_nothing_and_comes_back_by_itself() {
         readers.read_on().await;
     }
     // One partition's slot alone.
-    forget_in_redis(&format!("{}:1:1:0}}", pipeline.name)).await;
+    forget_in_redis(&format!("{}:{MODEL_VERSION}:1:0}}", pipeline.name)).await;
     readers.read_on().await;
     readers.end().await;
     load.finish().await;
