@@ -4,6 +4,7 @@
 //! changes them together, one call reads them together, and they are lost together: no watermark, no model. Beside them is
 //! which generation is live, so that it is read in the same call.
 
+mod batch;
 mod compare;
 mod generations;
 mod keys;

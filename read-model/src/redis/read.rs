@@ -1,9 +1,9 @@
 //! What queries ask of Redis. Which generation is live, its watermark and the document come from one `MGET`, and so from one
-//! moment.
+//! moment; reads of the same moment share it ([`super::batch`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::redis::AsyncCommands;
@@ -11,6 +11,7 @@ use ::redis::aio::ConnectionManager;
 use eventlog::{Checkpoint, Positions, Topic, TopicPartition};
 use uuid::Uuid;
 
+use super::batch::{Batches, Stored};
 use super::keys::{KeysOf, partitions};
 use super::{Keys, connection, document, parse_watermark};
 use crate::deployment::{self, Deployment};
@@ -27,6 +28,8 @@ pub struct RedisReader {
     keys: Keys,
     /// The generation that was live when somebody last looked. Numbers begin with one.
     live: Arc<AtomicI32>,
+    /// Begun with the first read.
+    batches: Arc<OnceLock<Batches>>,
 }
 
 impl std::fmt::Debug for RedisReader {
@@ -44,44 +47,29 @@ impl RedisReader {
             connection: connection(redis_url, Duration::from_secs(1))?,
             keys: Keys::new(prefix),
             live: Arc::default(),
+            batches: Arc::default(),
         })
     }
 
     /// An order with its notes.
     pub async fn order(&self, partition: i32, order_id: Uuid) -> Result<Reading, StoreError> {
         let topic = Topic::Orders;
-        self.read(TopicPartition { topic, partition }, |keys| {
-            keys.order(partition, order_id)
-        })
-        .await
+        self.read(TopicPartition { topic, partition }, &order_id).await
     }
 
     /// The stock of a SKU.
     pub async fn stock(&self, partition: i32, sku: &str) -> Result<Reading, StoreError> {
         let topic = Topic::Stock;
-        self.read(TopicPartition { topic, partition }, |keys| {
-            keys.stock(partition, sku)
-        })
-        .await
+        self.read(TopicPartition { topic, partition }, &sku).await
     }
 
-    async fn read(
-        &self,
-        partition: TopicPartition,
-        key: impl Fn(&KeysOf) -> String,
-    ) -> Result<Reading, StoreError> {
-        type Values = (Option<i32>, Option<String>, Option<String>);
-        let pointer = self.keys.live(partition);
+    async fn read(&self, partition: TopicPartition, id: &impl ToString) -> Result<Reading, StoreError> {
+        let begin = || Batches::begin(&self.connection, &self.keys, &self.live);
+        let batches = self.batches.get_or_init(begin);
         for _ in 0..ATTEMPTS_MAX {
-            let keys = self.keys.of(self.live.load(Ordering::Relaxed));
-            let names = [&pointer, &keys.watermark(partition), &key(&keys)];
-            let (live, watermark, text): Values = self.connection.clone().mget(&names).await?;
-            if !self.is_live(&keys, live)? {
+            let Some(Stored { position, text }) = batches.ask(partition, id.to_string()).await? else {
                 continue;
-            }
-            // Without a watermark there is no model, whatever is left of one: another model must answer.
-            let watermark = watermark.ok_or(StoreError::Absent)?;
-            let position = parse_watermark(&watermark)?.next_offset;
+            };
             let document = text.map(|text| document(&text)).transpose()?;
             return Ok(Reading { position, document });
         }
