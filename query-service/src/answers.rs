@@ -25,7 +25,7 @@ pub(crate) fn answer(
     count: i32,
 ) -> Arc<Entry> {
     let Found { positions, body } = found;
-    let mut seen = positions.clone();
+    let mut depends_on = Positions::new();
     let mut entry = Entry {
         kind: query.kind(),
         generation,
@@ -46,7 +46,7 @@ pub(crate) fn answer(
                 json,
             }) = document
             {
-                seen.merge(&causes);
+                depends_on = causes;
                 entry.version = Some(Version {
                     sequence,
                     etag: etag(sequence),
@@ -77,7 +77,7 @@ pub(crate) fn answer(
                     .collect()
             });
             for order in &page.orders {
-                seen.merge(&order.causes);
+                depends_on.merge(&order.causes);
             }
             entry.json = Some(list(&page.orders, next.as_deref()));
         }
@@ -93,7 +93,9 @@ pub(crate) fn answer(
         // A model answers what it was asked.
         (Body::Page(_), _) => {}
     }
-    if let Ok(token) = HeaderValue::from_str(&key.seal(&seen)) {
+    let mut seen = positions;
+    seen.merge(&depends_on);
+    if let Ok(token) = HeaderValue::try_from(key.seal(&seen)) {
         entry.token = token;
     }
     entry.seen = seen;

@@ -21,6 +21,7 @@ pub(crate) mod policy;
 pub(crate) mod tags;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use eventlog::Positions;
 use quick_cache::sync::Cache as Store;
@@ -110,12 +111,13 @@ impl Cache {
     pub(crate) fn find(&self, key: &KeyRef<'_>, wanted: &Positions) -> Result<Arc<Entry>, Miss> {
         let entry = self.spare(key, wanted)?;
         if let Some(kept) = &key.kind().policy().kept {
-            if entry.filled_at.elapsed() > kept.age_max {
+            let now = Instant::now();
+            if now.saturating_duration_since(entry.filled_at) > kept.age_max {
                 return Err(Miss::Old);
             }
             if self
                 .tail
-                .silent_for()
+                .silent_for(now)
                 .is_none_or(|silent| silent > kept.silence_max)
             {
                 return Err(Miss::Silent);

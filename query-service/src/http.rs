@@ -88,8 +88,8 @@ pub fn routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Answers what memory has before the router is asked.
-pub fn shortcut(app: Arc<App>) -> impl Fn(&Request) -> Option<Shortcut> + Clone + Send + Sync + 'static {
+/// Answers plain reads of one aggregate before the router is asked.
+pub fn shortcut(app: Arc<App>) -> impl Fn(Request) -> Shortcut + Send + Sync + 'static {
     move |request| quick::shortcut(&app, request)
 }
 

@@ -83,10 +83,6 @@ pub(crate) fn describe() {
     );
 }
 
-pub(crate) fn served(model: Model) {
-    metrics::counter!("tailwater_reads_total", "model" => model.name()).increment(1);
-}
-
 pub(crate) fn failed(model: Model) {
     metrics::counter!("tailwater_model_failures_total", "model" => model.name()).increment(1);
 }
@@ -151,9 +147,10 @@ impl std::fmt::Debug for StreamMetrics {
     }
 }
 
-/// What the cache counts. The handles are kept: looking one up costs more than a hit.
+/// What the cache counts, and reads that it does not serve. The handles are kept: looking one up costs more than a hit.
 pub(crate) struct CacheMetrics {
     memory: Counter,
+    models: [Counter; Model::ALL.len()],
     kinds: [OfKind; POLICIES.len()],
     running: Gauge,
     bytes: Gauge,
@@ -186,6 +183,8 @@ impl CacheMetrics {
     pub(crate) fn new() -> Self {
         Self {
             memory: metrics::counter!("tailwater_reads_total", "model" => "memory"),
+            models: Model::ALL
+                .map(|model| metrics::counter!("tailwater_reads_total", "model" => model.name())),
             kinds: POLICIES.map(|policy| {
                 let kind = policy.kind.label();
                 OfKind {
@@ -211,6 +210,10 @@ impl CacheMetrics {
     pub(crate) fn hit(&self, kind: Kind) {
         self.memory.increment(1);
         self.of(kind).hits.increment(1);
+    }
+
+    pub(crate) fn served(&self, model: Model) {
+        self.models[model as usize].increment(1);
     }
 
     pub(crate) fn miss(&self, kind: Kind, miss: Miss) {

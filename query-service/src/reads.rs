@@ -133,7 +133,11 @@ impl Reads {
         need: &Need,
     ) -> Result<Served, Problem> {
         let count = known.identity.partitions;
-        let mut wanted = matter(&need.wanted, &query.partitions(count));
+        let mut wanted = if need.wanted.is_empty() {
+            Positions::new()
+        } else {
+            matter(&need.wanted, &query.partitions(count))
+        };
         if Bug::WrongPartition.is_in() {
             self.wait_elsewhere(query, need, count).await;
             wanted = Positions::new();
@@ -151,7 +155,7 @@ impl Reads {
             if let Some((model, entry)) = round.best
                 && known.cache.is_enough(&entry, &wanted)
             {
-                metrics::served(model);
+                known.cache.metrics().served(model);
                 if begun.elapsed() > Duration::from_millis(1) && !wanted.is_empty() {
                     metrics::waited(begun.elapsed());
                 }

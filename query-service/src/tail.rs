@@ -70,15 +70,12 @@ impl Tail {
             .flat_map(move |topic| (0..count).map(move |partition| TopicPartition { topic, partition }))
     }
 
-    /// How long ago the tail was last known to have everything: it had come as far as the log's ends were then, as the
+    /// How long before `now` the tail was last known to have everything: it had come as far as the log's ends were then, as the
     /// broker said. None: never.
-    pub(crate) fn silent_for(&self) -> Option<Duration> {
+    pub(crate) fn silent_for(&self, now: Instant) -> Option<Duration> {
         let heard = self.heard_at_ms.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(
-            self.started
-                .elapsed()
-                .saturating_sub(Duration::from_millis(heard)),
-        )
+        let since = now.saturating_duration_since(self.started);
+        Some(since.saturating_sub(Duration::from_millis(heard)))
     }
 
     /// The tail has everything that was there at that time.

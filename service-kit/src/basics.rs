@@ -41,10 +41,10 @@ pub fn finish(service: Router, basics: Basics) -> Router {
     with_edge(service, basics, edge)
 }
 
-/// The same, with a way around the router for answers that are there at once.
+/// The same, with a way around the router.
 pub fn finish_with_shortcut<F>(service: Router, basics: Basics, shortcut: F) -> Front<F>
 where
-    F: Fn(&Request) -> Option<Shortcut>,
+    F: Fn(Request) -> Shortcut,
 {
     let edge = Edge::new(&basics);
     Front::new(shortcut, with_edge(service, basics, edge.clone()), edge)
@@ -154,18 +154,20 @@ mod tests {
             leaving: Leaving::default(),
             streams: &[],
         };
-        let shortcut = |request: &Request| {
-            let at_once = request.uri().path() == "/v1/things/1";
-            at_once.then(|| Shortcut {
-                route: "/v1/things/{id}",
-                response: "at once".into_response(),
-            })
+        let shortcut = |request: Request| match request.uri().path() {
+            "/v1/things/1" => Shortcut::Now("/v1/things/{id}", "at once".into_response()),
+            "/v1/things/3" => {
+                let later = async { "later".into_response() };
+                Shortcut::Later("/v1/things/{id}", Box::pin(later))
+            }
+            _ => Shortcut::None(request),
         };
         let service = Router::new().route("/v1/things/{id}", get(|| async { "by the router" }));
         let front = finish_with_shortcut(service, basics, shortcut);
         for (method, path, accept, status, body) in [
             ("GET", "/v1/things/1", "*/*", 200, "at once"),
             ("GET", "/v1/things/2", "*/*", 200, "by the router"),
+            ("GET", "/v1/things/3", "*/*", 200, "later"),
             ("HEAD", "/v1/things/1", "*/*", 200, ""),
             ("GET", "/v1/things/1", "text/html", 406, "not-acceptable"),
             ("DELETE", "/v1/things/1", "*/*", 405, "method-not-allowed"),
@@ -174,7 +176,7 @@ mod tests {
                 "/metrics",
                 "*/*",
                 200,
-                "http_route=\"/v1/things/{id}\",http_request_method=\"GET\"",
+                "_count{http_route=\"/v1/things/{id}\",http_request_method=\"GET\",http_response_status_code=\"200\"} 3",
             ),
         ] {
             let request = http::Request::builder()

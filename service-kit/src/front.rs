@@ -1,76 +1,111 @@
-//! In front of the router: answers that are there at once.
+//! In front of the router: answers to plain GETs.
 //!
 //! A router finds the route, takes the path apart and keeps both for whoever may want them, which costs more than an answer that only
-//! has to be looked up. A shortcut gives it from the request as it came; everything else goes to the router. Outside nobody sees
-//! which way it was: the same headers, the same metrics, the same refusals.
+//! has to be looked up, and a good part of one that has to be fetched. A shortcut gives it from the request as it came; everything else
+//! goes to the router. Outside nobody sees which way it was: the same headers, the same metrics, the same refusals.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::future::RouteFuture;
-use futures::future::Either;
+use futures::future::{BoxFuture, Either};
 use http::Method;
 use tower::Service;
 
 use crate::edge::Edge;
 use crate::headers::{accepts_json, trace::TraceContext};
 
-/// An answer that was there at once.
-#[derive(Debug)]
-pub struct Shortcut {
-    /// The route that the router would have taken.
-    pub route: &'static str,
-    /// The answer.
-    pub response: Response,
+/// How a request is answered.
+pub enum Shortcut {
+    /// At once, by the route that the router would have taken.
+    Now(&'static str, Response),
+    /// When it is there, by that route.
+    Later(&'static str, BoxFuture<'static, Response>),
+    /// By the router, after all.
+    None(Request),
 }
 
-/// A router with a way around it, for GETs.
-#[derive(Clone, Debug)]
-pub struct Front<F> {
+impl std::fmt::Debug for Shortcut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Now(route, _) => f.debug_tuple("Now").field(route).finish_non_exhaustive(),
+            Self::Later(route, _) => f.debug_tuple("Later").field(route).finish_non_exhaustive(),
+            Self::None(request) => f.debug_tuple("None").field(request.uri()).finish(),
+        }
+    }
+}
+
+/// A router with a way around it, for GETs. Each request clones it, so that must be cheap.
+#[derive(Debug)]
+pub struct Front<F>(Arc<Parts<F>>);
+
+#[derive(Debug)]
+struct Parts<F> {
     shortcut: F,
     router: Router,
     edge: Edge,
 }
 
-impl<F: Fn(&Request) -> Option<Shortcut>> Front<F> {
-    pub(crate) const fn new(shortcut: F, router: Router, edge: Edge) -> Self {
-        Self {
-            shortcut,
-            router,
-            edge,
-        }
-    }
-
-    fn at_once(&self, request: &Request) -> Option<Response> {
-        if request.method() != Method::GET || !accepts_json(request.headers()) {
-            return None;
-        }
-        let begun = Instant::now();
-        let Shortcut { route, mut response } = (self.shortcut)(request)?;
-        let trace = TraceContext::of(request.headers());
-        self.edge.finish(&mut response, route, "GET", trace, begun);
-        Some(response)
+impl<F> Clone for Front<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
-impl<F: Fn(&Request) -> Option<Shortcut>> Service<Request> for Front<F> {
+impl<F: Fn(Request) -> Shortcut> Front<F> {
+    pub(crate) fn new(shortcut: F, router: Router, edge: Edge) -> Self {
+        Self(Arc::new(Parts {
+            shortcut,
+            router,
+            edge,
+        }))
+    }
+}
+
+impl<F> Service<Request> for Front<F>
+where
+    F: Fn(Request) -> Shortcut + Send + Sync + 'static,
+{
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
+    type Future =
+        Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Router as Service<Request>>::poll_ready(&mut self.router, context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // As a router is: always.
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        match self.at_once(&request) {
-            Some(response) => Either::Left(ready(Ok(response))),
-            None => Either::Right(self.router.call(request)),
+        let Parts {
+            shortcut,
+            router,
+            edge,
+        } = &*self.0;
+        if request.method() != Method::GET || !accepts_json(request.headers()) {
+            return Either::Right(Box::pin(router.clone().call(request)));
+        }
+        let begun = Instant::now();
+        let trace = TraceContext::of(request.headers());
+        match shortcut(request) {
+            Shortcut::Now(route, mut response) => {
+                edge.finish(&mut response, route, "GET", trace, begun);
+                Either::Left(ready(Ok(response)))
+            }
+            Shortcut::Later(route, answer) => {
+                let front = self.clone();
+                Either::Right(Box::pin(async move {
+                    let mut response = answer.await;
+                    front.0.edge.finish(&mut response, route, "GET", trace, begun);
+                    Ok(response)
+                }))
+            }
+            Shortcut::None(request) => Either::Right(Box::pin(router.clone().call(request))),
         }
     }
 }

@@ -37,7 +37,7 @@ pub async fn serve_front<F>(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()>
 where
-    F: Fn(&Request) -> Option<Shortcut> + Clone + Send + Sync + 'static,
+    F: Fn(Request) -> Shortcut + Send + Sync + 'static,
 {
     axum::serve(listener.tap_io(without_delay), front.into_make_service())
         .with_graceful_shutdown(shutdown.cancelled_owned())

@@ -7,6 +7,7 @@ use axum::response::Response;
 use http::{HeaderMap, Uri};
 use service_kit::Problem;
 use service_kit::path::{self, Params};
+use uuid::Uuid;
 
 use super::answer::{self, ORDER_NOT_FOUND};
 use super::openapi::{AggregateHeaders, OrderPath, OrderQuery, ReadHeaders, ReadProblems};
@@ -35,10 +36,15 @@ pub(super) async fn order(
     if let Some(at) = history::moment(&parameters)? {
         return history::order_at(&app, order_id, at, &headers).await;
     }
-    let mut request = ReadRequest::parse(&app, &headers)?;
+    latest(&app, order_id, &headers).await
+}
+
+/// An order as it is.
+pub(super) async fn latest(app: &App, order_id: Uuid, headers: &HeaderMap) -> Result<Response, Problem> {
+    let mut request = ReadRequest::parse(app, headers)?;
     let key = KeyRef::Order(order_id);
     Ok(
-        match fetch(&app, &mut request, Some(key), || Query::Order(order_id)).await {
+        match fetch(app, &mut request, Some(key), || Query::Order(order_id)).await {
             Ok(served) => answer::one(&request, &served, &ORDER_NOT_FOUND),
             Err(problem) => answer::problem(problem, &request),
         },

@@ -1,41 +1,65 @@
 //! The shortest way to an answer: one aggregate that memory has, asked for with nothing that needs thought.
 //!
 //! That is nearly every read of a busy service, so nothing is parsed that need not be, and nothing is copied. What is not
-//! plain goes the usual way, which answers the same, and says what is wrong with a request.
+//! plain goes the usual way, which answers the same, and says what is wrong with a request. Where it is only memory that does not
+//! have it, the router is still spared.
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use eventlog::Positions;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use service_kit::basics::Shortcut;
 use service_kit::headers::names;
+use service_kit::path;
 use uuid::Uuid;
 
-use super::App;
 use super::request::MODEL;
+use super::{App, orders, stock};
 use crate::cache::key::KeyRef;
 use crate::reads::Source;
 
 /// Room for every header that an answer gets here and on its way out.
 const HEADERS: usize = 12;
 
-/// The answer to a GET, if it can be given right now.
-pub(super) fn shortcut(app: &App, request: &Request) -> Option<Shortcut> {
-    let uri = request.uri();
+/// How a GET is answered that the router has not seen.
+pub(super) fn shortcut(app: &Arc<App>, request: Request) -> Shortcut {
+    let Some((route, key)) = asked(request.uri()) else {
+        return Shortcut::None(request);
+    };
+    if let Some(response) = answer(app, &key, request.headers()) {
+        return Shortcut::Now(route, response);
+    }
+    match key {
+        KeyRef::Order(id) => {
+            let (app, headers) = (Arc::clone(app), request.into_parts().0.headers);
+            let latest = async move { orders::latest(&app, id, &headers).await.into_response() };
+            Shortcut::Later(route, Box::pin(latest))
+        }
+        KeyRef::Stock(sku) if path::is_name(sku) => {
+            let sku = sku.to_owned();
+            let (app, headers) = (Arc::clone(app), request.into_parts().0.headers);
+            let latest = async move { stock::latest(&app, &sku, &headers).await.into_response() };
+            Shortcut::Later(route, Box::pin(latest))
+        }
+        _ => Shortcut::None(request),
+    }
+}
+
+/// The aggregate that a path names, as it is now, and the path's route.
+fn asked(uri: &Uri) -> Option<(&'static str, KeyRef<'_>)> {
     if uri.query().is_some() {
         return None;
     }
     let path = uri.path();
-    let (route, key) = if let Some(id) = segment(path, "/v1/orders/") {
-        ("/v1/orders/{id}", KeyRef::Order(uuid(id)?))
-    } else if let Some(sku) = segment(path, "/v1/stock/") {
-        ("/v1/stock/{sku}", KeyRef::Stock(sku))
+    if let Some(id) = segment(path, "/v1/orders/") {
+        Some(("/v1/orders/{id}", KeyRef::Order(uuid(id)?)))
     } else {
-        return None;
-    };
-    let response = answer(app, &key, request.headers())?;
-    Some(Shortcut { route, response })
+        let sku = segment(path, "/v1/stock/")?;
+        Some(("/v1/stock/{sku}", KeyRef::Stock(sku)))
+    }
 }
 
 /// An id in its usual form. What is none, or not quite, goes the usual way.
@@ -43,19 +67,10 @@ fn uuid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok())?
 }
 
+/// What memory has, if it is all that is asked for.
 fn answer(app: &App, key: &KeyRef<'_>, headers: &HeaderMap) -> Option<Response> {
     let known = app.known.get()?;
-    let wants_more = [&names::CONSISTENCY, &names::PREFER, &MODEL]
-        .into_iter()
-        .any(|name| headers.contains_key(name));
-    if wants_more {
-        return None;
-    }
-    let token = at_most_one(headers, &names::CONSISTENCY_TOKEN).ok()?;
-    let tag = at_most_one(headers, &header::IF_NONE_MATCH).ok()?;
-    if tag.is_some_and(|tag| !is_plain(tag)) {
-        return None;
-    }
+    let Plain { token, tag } = Plain::of(headers)?;
     let entry = known.cache.find(key, &Positions::new()).ok()?;
     let (version, json) = (entry.version.as_ref()?, entry.json.as_ref()?);
     // The token that this very answer gave: nothing has to be opened to know that it is covered, and what it says.
@@ -87,14 +102,32 @@ fn answer(app: &App, key: &KeyRef<'_>, headers: &HeaderMap) -> Option<Response> 
     Some(response)
 }
 
-/// A header that is there once or not at all.
-fn at_most_one<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a HeaderValue>, ()> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        Err(())
-    } else {
-        Ok(first)
+/// The headers of a request that needs no thought.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plain<'a> {
+    token: Option<&'a HeaderValue>,
+    tag: Option<&'a HeaderValue>,
+}
+
+impl<'a> Plain<'a> {
+    /// One look at each header that is there: there are few, and most that could matter are not among them.
+    fn of(headers: &'a HeaderMap) -> Option<Self> {
+        let mut plain = Self::default();
+        for (name, value) in headers {
+            let place = if *name == header::IF_NONE_MATCH {
+                &mut plain.tag
+            } else if *name == names::CONSISTENCY_TOKEN {
+                &mut plain.token
+            } else if [names::CONSISTENCY, names::PREFER, MODEL].contains(name) {
+                return None;
+            } else {
+                continue;
+            };
+            if place.replace(value).is_some() {
+                return None;
+            }
+        }
+        plain.tag.is_none_or(is_plain).then_some(plain)
     }
 }
 
@@ -127,11 +160,33 @@ mod tests {
         assert_eq!(segment("/v1/stock/a", "/v1/stock/"), Some("a"));
         assert_eq!(segment("/v1/stock/a%20b", "/v1/stock/"), None);
         assert_eq!(segment("/v1/stock/a/b", "/v1/stock/"), None);
+    }
+
+    #[test]
+    fn headers_that_need_thought_go_the_usual_way() {
         let mut headers = HeaderMap::new();
-        assert_eq!(at_most_one(&headers, &header::IF_NONE_MATCH), Ok(None));
-        headers.append(header::IF_NONE_MATCH, HeaderValue::from_static("\"1\""));
-        assert!(at_most_one(&headers, &header::IF_NONE_MATCH).unwrap().is_some());
-        headers.append(header::IF_NONE_MATCH, HeaderValue::from_static("\"2\""));
-        assert_eq!(at_most_one(&headers, &header::IF_NONE_MATCH), Err(()));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        assert_eq!(Plain::of(&headers), Some(Plain::default()));
+        let (tag, token) = (HeaderValue::from_static("\"1\""), HeaderValue::from_static("t"));
+        headers.append(header::IF_NONE_MATCH, tag.clone());
+        headers.append(names::CONSISTENCY_TOKEN, token.clone());
+        let both = Plain {
+            token: Some(&token),
+            tag: Some(&tag),
+        };
+        assert_eq!(Plain::of(&headers), Some(both));
+        for (name, value) in [
+            (header::IF_NONE_MATCH, "\"2\""),
+            (names::CONSISTENCY_TOKEN, "t"),
+            (names::CONSISTENCY, "eventual"),
+            (names::PREFER, "wait=1"),
+            (MODEL, "redis"),
+        ] {
+            let mut headers = headers.clone();
+            headers.append(&name, HeaderValue::from_static(value));
+            assert_eq!(Plain::of(&headers), None, "{name}");
+        }
+        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("W/\"1\""));
+        assert_eq!(Plain::of(&headers), None);
     }
 }

@@ -32,10 +32,15 @@ pub(super) async fn stock(
 ) -> Result<Response, Problem> {
     let sku = path::name("SKU", &sku)?;
     parameters(&uri, &[])?;
-    let mut request = ReadRequest::parse(&app, &headers)?;
+    latest(&app, sku, &headers).await
+}
+
+/// The stock of what is a name.
+pub(super) async fn latest(app: &App, sku: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    let mut request = ReadRequest::parse(app, headers)?;
     let key = KeyRef::Stock(sku);
     Ok(
-        match fetch(&app, &mut request, Some(key), || Query::Stock(sku.into())).await {
+        match fetch(app, &mut request, Some(key), || Query::Stock(sku.into())).await {
             Ok(served) => answer::one(&request, &served, &STOCK_NOT_FOUND),
             Err(problem) => answer::problem(problem, &request),
         },
