@@ -4,7 +4,8 @@
 //! - [`Positions`] says how far something has come over the partitions; [`TokenKey`] seals it into a `Consistency-Token`.
 //! - [`LogReader`] and [`Appender`] are the two ways to and from Kafka; [`topics`] and [`registry`] look after
 //!   the topics and the schema ids.
-//! - [`BulletinWriter`] and [`BulletinReader`] are the cluster topic, where instances tell each other that they are there.
+//! - [`BulletinWriter`] and [`BulletinReader`] are the cluster topic, where instances tell each other that they are there;
+//!   [`rendezvous`] is how those who know each other divide the work.
 //! - [`internal`] is what services ask the writers for, outside the API.
 //! - [`bugs`] are mistakes that the simulation puts in to show that it finds them.
 //!
@@ -19,12 +20,14 @@ mod error;
 pub mod internal;
 mod introduced;
 mod link;
+mod member;
 mod partitioner;
 mod plain;
 mod positions;
 mod reader;
 mod record;
 pub mod registry;
+pub mod rendezvous;
 mod token;
 pub mod topics;
 
@@ -34,6 +37,7 @@ pub use chain::{Chain, Checkpoint, Fault, Verdict};
 pub use config::LogConfig;
 pub use error::LogError;
 pub use link::Link;
+pub use member::MemberId;
 pub use partitioner::partition_of;
 pub use plain::{PlainReader, PlainRecord, PlainTopic};
 pub use positions::{LogId, Positions, PositionsError, TopicPartition};

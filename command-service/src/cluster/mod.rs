@@ -5,7 +5,8 @@
 //!
 //! - [`member`], [`heartbeat`]: each instance tells on the cluster topic that it is there and what it holds, and hears the others.
 //! - [`liveness`]: each pings each; gone is who refuses, resets, or leaves three pings in a row unanswered.
-//! - [`membership`], [`rendezvous`], [`view`]: pure; who is alive, who comes first for a slot, and so who decides and who stands by.
+//! - [`membership`], [`view`], [`eventlog::rendezvous`]: pure; who is alive, who comes first for a slot, and so who decides and
+//!   who stands by.
 //! - [`shared`]: where the above come together; [`Cluster`] is the handle on it.
 //! - [`peer`]: how instances ask each other; [`router`]: from a command to whoever decides it; `asking`: from questions to
 //!   whoever can answer them.
@@ -19,7 +20,6 @@ mod liveness;
 pub mod member;
 mod membership;
 pub mod peer;
-pub mod rendezvous;
 pub mod router;
 mod shared;
 #[cfg(test)]

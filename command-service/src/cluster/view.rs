@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 
+use eventlog::rendezvous;
+
 use super::member::MemberId;
-use super::rendezvous;
 use crate::engine::Role;
 
 /// One member that is alive, as far as it matters here.

@@ -2,10 +2,12 @@
 //!
 //! Every member weighs every other one for a slot by the same hash, so all come to the same order as soon as they know the same
 //! members. Where one goes, only its own slots move; where one comes, only those that are now its own do.
+//!
+//! Command services and projectors divide what they do by it, each among their own kind. What it does not know: who is alive.
 
 use sha2::{Digest, Sha256};
 
-use super::member::MemberId;
+use crate::member::MemberId;
 
 /// How much a member weighs for a slot: the first 8 bytes, big-endian, of SHA-256 over the member's id (16 bytes) and the slot's
 /// number (4 bytes, big-endian).
