@@ -2,7 +2,7 @@
 //!
 //! A feed ends with its reader, and its reader ends once nobody subscribes any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use eventlog::{LogError, TopicPartition};
@@ -69,7 +69,7 @@ impl Feed {
             taken: Condvar::new(),
             reach,
         });
-        let subscription = Subscription::new(Arc::clone(&feed), subscriber, BTreeMap::new());
+        let subscription = Subscription::new(Arc::clone(&feed), subscriber, BTreeMap::new(), BTreeSet::new());
         (Publisher { feed }, subscription)
     }
 
@@ -80,12 +80,13 @@ impl Feed {
             return Err(Refusal::Elsewhere);
         }
         let subscriber = state.ring.subscribe(places)?;
+        let foreign = state.ring.beside(places);
         drop(state);
         let known = places
             .iter()
             .map(|(partition, place)| (*partition, place.next_offset))
             .collect();
-        Ok(Subscription::new(Arc::clone(self), subscriber, known))
+        Ok(Subscription::new(Arc::clone(self), subscriber, known, foreign))
     }
 
     /// Whether somebody can come in.
@@ -167,16 +168,24 @@ pub(crate) struct Subscription {
     grown: watch::Receiver<()>,
     /// Where it came in: what comes before that is known.
     known: BTreeMap<TopicPartition, i64>,
+    /// What is read for others, and is no affair of this one's.
+    foreign: BTreeSet<TopicPartition>,
 }
 
 impl Subscription {
-    fn new(feed: Arc<Feed>, subscriber: Subscriber, known: BTreeMap<TopicPartition, i64>) -> Self {
+    fn new(
+        feed: Arc<Feed>,
+        subscriber: Subscriber,
+        known: BTreeMap<TopicPartition, i64>,
+        foreign: BTreeSet<TopicPartition>,
+    ) -> Self {
         let grown = feed.grown.subscribe();
         Self {
             feed,
             subscriber,
             grown,
             known,
+            foreign,
         }
     }
 
@@ -209,10 +218,13 @@ impl Subscription {
         state.ended.clone().map_or(Ok(None), Err)
     }
 
-    /// The steps of chunks that were taken, without those from before the places where the subscription began.
+    /// The steps of chunks that were taken, without those from before the places where the subscription began, and those of
+    /// partitions that it did not come for.
     pub(crate) fn fresh<'a>(&mut self, chunks: &'a [Arc<Chunk>]) -> Vec<&'a Step> {
         let steps = chunks.iter().flat_map(|chunk| &chunk.steps);
-        steps.filter(|step| !self.knows(step)).collect()
+        steps
+            .filter(|step| !self.foreign.contains(&step.partition) && !self.knows(step))
+            .collect()
     }
 
     fn knows(&mut self, step: &Step) -> bool {

@@ -5,6 +5,9 @@
 //! over to the shared feed once that holds the place that it has come to. There is always at most one shared feed: the
 //! first one, or, after that one ended, the next whose session looks. Generations that are filled at the same time share
 //! another one in the same way, from the log's beginning on.
+//!
+//! A feed is of the partitions that are this projector's (`division`). When those change, all sessions begin anew, and so do
+//! the shared feeds: nothing is read that nobody here works on.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -25,6 +28,8 @@ pub(crate) struct Feeds {
 /// The feeds that more than one session may read.
 #[derive(Debug, Default)]
 struct Shared {
+    /// Of which division they are.
+    epoch: u64,
     /// Near the end of the log.
     near: Weak<Feed>,
     /// The last one that was begun to fill a generation.
@@ -47,32 +52,52 @@ impl Feeds {
         }
     }
 
-    /// A source that begins at these places. Only who `leads` begins the shared one: what is filled beside it is far behind.
-    pub(crate) fn open(&self, model: &'static str, leads: bool, places: &Places) -> std::io::Result<Source> {
+    /// A source that begins at these places, which are those of a division. Only who `leads` begins the shared one: what is
+    /// filled beside it is far behind.
+    pub(crate) fn open(
+        &self,
+        model: &'static str,
+        leads: bool,
+        epoch: u64,
+        places: &Places,
+    ) -> std::io::Result<Source> {
         let mut shared = self.shared();
+        if shared.epoch < epoch {
+            // Who still reads those of the last division ends them when he leaves.
+            *shared = Shared {
+                epoch,
+                ..Shared::default()
+            };
+        }
+        // Who has not heard yet that the division has changed reads by himself, for the moment until he does.
+        let late = shared.epoch > epoch;
         let mut settled = false;
-        if let Some(feed) = open(&shared.near) {
+        if !late && let Some(feed) = open(&shared.near) {
             match feed.subscribe(places) {
                 Ok(subscription) => {
                     return Ok(Source {
                         subscription,
+                        epoch,
                         settled,
                     });
                 }
                 Err(refusal) => settled = is_final(model, refusal),
             }
         }
-        if !leads
+        if !late
+            && !leads
             && let Some(feed) = open(&shared.fill)
             && let Ok(subscription) = feed.subscribe(places)
         {
             tracing::info!(model, "projector.reader.joined");
             return Ok(Source {
                 subscription,
+                epoch,
                 settled,
             });
         }
         let reach = match (leads, open(&shared.near)) {
+            _ if late => Reach::FAR,
             (false, _) => Reach::FILL,
             (true, Some(_)) => Reach::FAR,
             (true, None) => Reach::NEAR,
@@ -89,6 +114,7 @@ impl Feeds {
         (self.start)(model, places.clone(), publisher)?;
         Ok(Source {
             subscription,
+            epoch,
             settled,
         })
     }
@@ -105,6 +131,9 @@ impl Feeds {
             return;
         }
         let mut shared = self.shared();
+        if source.epoch != shared.epoch {
+            return;
+        }
         match open(&shared.near) {
             None if leads && source.subscription.feed().is_open() => {
                 shared.near = Arc::downgrade(source.subscription.feed());
@@ -139,6 +168,8 @@ impl Feeds {
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) subscription: Subscription,
+    /// Of which division it is.
+    epoch: u64,
     /// It stays with its own reader.
     settled: bool,
 }

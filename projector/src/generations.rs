@@ -16,7 +16,9 @@ use service_kit::Health;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::division::Shares;
 use crate::feeds::Feeds;
+use crate::halts::Halts;
 use crate::lag::{Progress, Watched};
 use crate::session::{self, Projection};
 use crate::traffic::Traffic;
@@ -51,7 +53,10 @@ impl Role {
 pub(crate) struct Shared {
     pub(crate) log: LogConfig,
     pub(crate) feeds: Arc<Feeds>,
+    /// Which partitions are this projector's.
+    pub(crate) shares: Shares,
     pub(crate) health: Health,
+    pub(crate) halts: Halts,
     pub(crate) shutdown: CancellationToken,
     pub(crate) watched: Watched,
     pub(crate) traffic: Arc<Traffic>,
@@ -60,6 +65,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// All that there are: how far a generation is, is asked of the whole of it.
     fn partitions(&self) -> Vec<TopicPartition> {
         let count = self.count;
         Topic::ALL
@@ -153,6 +159,7 @@ async fn follow<G: Generations>(
             one.stop.cancel();
             one.task.await??;
             shared.watched.remove(&one.progress);
+            shared.halts.keep((model, number), &[]);
         }
     }
     for (number, one) in running.iter() {
@@ -170,8 +177,10 @@ async fn follow<G: Generations>(
         let projection = Projection {
             log: shared.log.clone(),
             feeds: Arc::clone(&shared.feeds),
-            partitions: shared.partitions(),
+            generation: number,
+            shares: shared.shares.clone(),
             health: shared.health.clone(),
+            halts: shared.halts.clone(),
             shutdown: stop.clone(),
             progress: progress.clone(),
             role: Arc::clone(&role),

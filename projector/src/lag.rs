@@ -1,6 +1,6 @@
 //! How far each model is behind the log, looked at every few seconds by a thread of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,15 @@ impl Progress {
             role,
             positions: Arc::default(),
         }
+    }
+
+    /// Begins anew with these: what else there was is somebody else's.
+    pub(crate) fn begin(&self, stored: &BTreeMap<TopicPartition, Checkpoint>) {
+        self.positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.note(stored);
     }
 
     /// Notes what is stored.
@@ -72,8 +81,15 @@ impl Watched {
 /// Measures until the end, in the background. While Kafka does not answer, the last values stand.
 pub(crate) fn watch(log: LogConfig, watched: Watched, shutdown: CancellationToken) {
     tokio::spawn(async move {
+        let mut shown = BTreeSet::new();
         while !shutdown.is_cancelled() {
             let (asked, watched) = (log.clone(), watched.all());
+            let now = labels(&watched);
+            // What nobody here works on any more would stand for ever at what it was last.
+            for (label, partition) in shown.difference(&now) {
+                metrics::lag(label, *partition).set(0.0);
+            }
+            shown = now;
             let measured = tokio::task::spawn_blocking(move || measure(&asked, &watched)).await;
             if let Ok(Err(error)) = measured {
                 tracing::debug!(%error, "projector.lag.unknown");
@@ -84,6 +100,15 @@ pub(crate) fn watch(log: LogConfig, watched: Watched, shutdown: CancellationToke
             }
         }
     });
+}
+
+/// What is shown of these.
+fn labels(watched: &[Progress]) -> BTreeSet<(&'static str, TopicPartition)> {
+    let of = |one: &Progress| {
+        let label = metrics::label(one.model, one.role.leads());
+        one.get().into_keys().map(move |partition| (label, partition))
+    };
+    watched.iter().flat_map(of).collect()
 }
 
 fn measure(log: &LogConfig, watched: &[Progress]) -> Result<(), eventlog::LogError> {
@@ -107,4 +132,20 @@ fn measure(log: &LogConfig, watched: &[Progress]) -> Result<(), eventlog::LogErr
         metrics::lag(label, partition).set(lag as f64);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::samples::{A, B, before};
+
+    #[test]
+    fn what_is_another_projectors_is_not_shown_any_more() {
+        let one = Progress::new("postgres", Arc::default());
+        one.begin(&BTreeMap::from([(A, before(1)), (B, before(2))]));
+        one.note(&BTreeMap::from([(A, before(3))]));
+        assert_eq!(one.get(), BTreeMap::from([(A, 3), (B, 2)]));
+        one.begin(&BTreeMap::from([(B, before(4))]));
+        assert_eq!(labels(&[one]), BTreeSet::from([("postgres-beside", B)]));
+    }
 }

@@ -5,15 +5,19 @@
 //! `reader` thread (Kafka, the chain rule, decoding) through a bounded `ring`; one that is behind reads by itself until
 //! it has caught up (`feeds`). So neither waits for the other: Redis may be down for a day, and Postgres is up to date.
 //!
+//! Several projectors divide the partitions (`division`); a session works on those that are its projector's.
+//!
 //! What it deliberately does not do: decide anything. A void record is counted and passed over, a lost checkpoint is
 //! made again from the log, and an event that cannot be read stops its partition, loudly, and no other.
 
 mod cache;
 mod config;
+mod division;
 mod feed;
 mod feeds;
 mod fold;
 mod generations;
+mod halts;
 mod lag;
 mod metrics;
 mod reader;
@@ -28,6 +32,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use eventlog::registry::{self, RegistryError};
 use eventlog::{LogConfig, topics};
+use read_model::generations::MODEL_VERSION;
 use read_model::postgres::PostgresGenerations;
 use read_model::redis::RedisGenerations;
 use schemas::Codec;
@@ -39,8 +44,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::ProjectorConfig;
 
+use crate::division::Division;
 use crate::feeds::Feeds;
 use crate::generations::Shared;
+use crate::halts::Halts;
 
 /// How long Kafka may take to say what it has.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,6 +90,7 @@ pub async fn run(context: Context<ProjectorConfig>) -> anyhow::Result<()> {
     };
     let (codec, partitions) = started;
     crate::metrics::describe();
+    let division = Division::start(&log, &models(&config), partitions)?;
     let read = log.clone();
     let feeds = Arc::new(Feeds::new(move |model, starts, publisher| {
         reader::spawn(model, read.clone(), Arc::clone(&codec), starts, publisher)
@@ -92,6 +100,8 @@ pub async fn run(context: Context<ProjectorConfig>) -> anyhow::Result<()> {
     let shared = Shared {
         log: log.clone(),
         feeds,
+        shares: division.shares(),
+        halts: Halts::new(health.clone()),
         health,
         shutdown: shutdown.clone(),
         watched,
@@ -101,9 +111,25 @@ pub async fn run(context: Context<ProjectorConfig>) -> anyhow::Result<()> {
     let database = PostgresGenerations::new(config.database.url.expose(), "tailwater-projector")?;
     let memory = RedisGenerations::new(config.redis.url.expose(), &config.redis.prefix, partitions)?;
     tasks.spawn(note_deployment(memory.clone(), log, shutdown));
-    tasks.spawn(generations::keep(database, shared.clone()));
-    tasks.spawn(generations::keep(memory, shared));
+    tasks.spawn(async move {
+        let kept = tokio::try_join!(
+            generations::keep(database, shared.clone()),
+            generations::keep(memory, shared)
+        );
+        // Not before: who takes over begins where these ended.
+        division.leave().await;
+        kept.map(|_| ())
+    });
     drain(tasks).await
+}
+
+/// Names what is projected into: projectors divide the partitions among those into the same stores, of the same version. Hosts
+/// are left out, as they may have other names elsewhere.
+fn models(config: &ProjectorConfig) -> String {
+    let database = config.database.url.expose();
+    let (_, database) = database.rsplit_once('/').unwrap_or_default();
+    let database = database.split('?').next().unwrap_or_default();
+    format!("{MODEL_VERSION}/{}/{database}", config.redis.prefix)
 }
 
 /// Waits for all tasks; the first that fails ends the process.

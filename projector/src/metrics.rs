@@ -39,7 +39,11 @@ pub(crate) fn describe() {
     );
     metrics::describe_gauge!(
         "tailwater_projection_lag_records",
-        "Records of the log that the model has not examined."
+        "Records of the log that the model has not examined; 0 for partitions that are another projector's."
+    );
+    metrics::describe_gauge!(
+        "tailwater_projector_partitions",
+        "1 for each partition number (of orders and stock) that is this projector's."
     );
 }
 
@@ -95,6 +99,11 @@ pub(crate) fn lag(model: &'static str, partition: TopicPartition) -> Gauge {
         "tailwater_projection_lag_records",
         "model" => model, "topic" => topic(partition), "partition" => partition.partition.to_string()
     )
+}
+
+/// Whether this projector works on that partition of each topic.
+pub(crate) fn assigned(number: i32) -> Gauge {
+    metrics::gauge!("tailwater_projector_partitions", "partition" => number.to_string())
 }
 
 /// A topic as a label, without the prefix of this installation.

@@ -5,7 +5,7 @@
 //! slow that the ring would grow without bound has lost its place, and reads by itself; but where nobody waits for what is read,
 //! the slowest sets the pace, so that all is read once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use eventlog::{Checkpoint, TopicPartition};
@@ -115,6 +115,12 @@ impl Ring {
         self.subscribed += 1;
         self.cursors.insert(subscriber, cursor);
         Ok(subscriber)
+    }
+
+    /// The partitions that are read beside these.
+    pub(crate) fn beside(&self, places: &Places) -> BTreeSet<TopicPartition> {
+        let read = self.floors.keys().copied();
+        read.filter(|partition| !places.contains_key(partition)).collect()
     }
 
     pub(crate) fn unsubscribe(&mut self, subscriber: Subscriber) {

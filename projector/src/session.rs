@@ -3,6 +3,10 @@
 //! A session reads the stored checkpoints, confirms each against the log, and goes on from there, by the shared reader where
 //! that is near, else by one of its own (`feeds`). Whatever goes wrong (the store, Kafka, somebody else who commits) ends the
 //! session, and the next one starts from what is stored: there is no other state, so there is nothing to repair.
+//!
+//! A session works on the partitions that are this projector's (`division`). When those change, it ends, what it holds is
+//! dropped, and the next one begins with the others at once. Whoever has a partition then may have begun before this one ended:
+//! the compare-and-set of the stores sees to it that one of them notices.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +17,12 @@ use read_model::{Committed, Store, StoreError};
 use service_kit::Health;
 use tokio_util::sync::CancellationToken;
 
+use crate::division::{Share, Shares};
 use crate::feed::Missed;
 use crate::feeds::{Feeds, Source};
 use crate::fold::{Fold, Folded, Load};
 use crate::generations::Role;
+use crate::halts::Halts;
 use crate::lag::Progress;
 use crate::metrics::{self, ModelMetrics};
 use crate::ring::Places;
@@ -29,6 +35,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const DRY: Duration = Duration::from_millis(50);
 /// It is stored after so much time anyway.
 const HELD_FOR: Duration = Duration::from_secs(5);
+/// How long a session may take to come to an end by itself when it is told to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -37,8 +45,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Projection {
     pub(crate) log: LogConfig,
     pub(crate) feeds: Arc<Feeds>,
-    pub(crate) partitions: Vec<TopicPartition>,
+    pub(crate) generation: i32,
+    pub(crate) shares: Shares,
     pub(crate) health: Health,
+    pub(crate) halts: Halts,
     pub(crate) shutdown: CancellationToken,
     pub(crate) progress: Progress,
     pub(crate) role: Arc<Role>,
@@ -49,6 +59,11 @@ impl Projection {
     /// What it is called now.
     fn label<S: Store>(&self) -> &'static str {
         metrics::label(S::MODEL, self.role.leads())
+    }
+
+    /// Which one it is.
+    const fn id<S: Store>(&self) -> (&'static str, i32) {
+        (S::MODEL, self.generation)
     }
 
     /// The service can do its work without what nobody reads.
@@ -64,6 +79,8 @@ impl Projection {
 enum Ended {
     #[error("the projector stops")]
     Stopped,
+    #[error("other partitions are this projector's now")]
+    Reassigned,
     #[error("somebody else moved a checkpoint, or the store lost it")]
     Superseded,
     #[error(transparent)]
@@ -80,6 +97,7 @@ impl Ended {
     const fn label(&self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
+            Self::Reassigned => "reassigned",
             Self::Superseded => "superseded",
             Self::Store(_) => "store",
             Self::Log(_) | Self::Reader(_) | Self::Unconfirmed => "log",
@@ -90,21 +108,34 @@ impl Ended {
 /// Projects into one store until the projector stops.
 pub(crate) async fn keep_projecting<S: Store>(mut store: S, projection: Projection) -> anyhow::Result<()> {
     let (metrics, mut pause) = (Handles::new(S::MODEL), PAUSE_MIN);
+    let mut shares = projection.shares.clone();
     loop {
+        let share = tokio::select! {
+            () = projection.shutdown.cancelled() => return Ok(()),
+            share = shares.known() => share,
+        };
         let begun = Instant::now();
         let ended = tokio::select! {
             // A commit that is cut off here is made again, or turns out to be there: the checkpoint knows.
-            () = projection.shutdown.cancelled() => Ended::Stopped,
-            ended = session(&mut store, &projection, &metrics) => ended,
+            () = late(&projection.shutdown) => Ended::Stopped,
+            ended = session(&mut store, &projection, &share, &metrics) => ended,
         };
-        if matches!(ended, Ended::Stopped) {
-            return Ok(());
-        }
-        // Who finds that another projector was there is a spare one: nothing is wrong, and nothing is missing.
-        if !matches!(ended, Ended::Superseded) {
-            projection.down::<S>(ended.to_string());
-        }
         let model = projection.label::<S>();
+        match ended {
+            Ended::Stopped => return Ok(()),
+            // Who took over may have committed before this one heard of it.
+            Ended::Reassigned | Ended::Superseded if shares.has_left(&share) => {
+                for partition in share.partitions() {
+                    metrics::halted(model, partition).set(0.0);
+                }
+                metrics::restarts(model, Ended::Reassigned.label()).increment(1);
+                continue;
+            }
+            // Another projector was there, for a moment at a handover or, where it is of a version that knows of no division or
+            // does not hear us, again and again: nothing is wrong, and nothing is missing.
+            Ended::Superseded => {}
+            _ => projection.down::<S>(ended.to_string()),
+        }
         metrics::restarts(model, ended.label()).increment(1);
         pause = if begun.elapsed() > PAUSE_MAX {
             PAUSE_MIN
@@ -119,8 +150,28 @@ pub(crate) async fn keep_projecting<S: Store>(mut store: S, projection: Projecti
     }
 }
 
-async fn session<S: Store>(store: &mut S, projection: &Projection, handles: &Handles) -> Ended {
-    match try_session(store, projection, handles).await {
+/// A while after the projector was told to stop. Until then a session may end by itself: what it commits in that moment is
+/// there before anybody takes over.
+async fn late(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(STOP_WITHIN).await;
+}
+
+/// Why a session is to end now, once it is.
+async fn over(projection: &Projection, shares: &mut Shares, share: &Share) -> Ended {
+    tokio::select! {
+        () = projection.shutdown.cancelled() => Ended::Stopped,
+        _ = shares.other_than(share) => Ended::Reassigned,
+    }
+}
+
+async fn session<S: Store>(
+    store: &mut S,
+    projection: &Projection,
+    share: &Share,
+    handles: &Handles,
+) -> Ended {
+    match try_session(store, projection, share, handles).await {
         Ok(never) => match never {},
         Err(ended) => ended,
     }
@@ -129,23 +180,30 @@ async fn session<S: Store>(store: &mut S, projection: &Projection, handles: &Han
 async fn try_session<S: Store>(
     store: &mut S,
     projection: &Projection,
+    share: &Share,
     handles: &Handles,
 ) -> Result<std::convert::Infallible, Ended> {
-    let stored = confirmed(store, projection).await?;
+    let (mut shares, partitions) = (projection.shares.clone(), share.partitions());
+    let stored = confirmed(store, projection, &partitions).await?;
     let places = stored
         .iter()
         .map(|(partition, checkpoint)| (*partition, resume(checkpoint)))
         .collect();
     let model = projection.label::<S>();
-    let mut source = open(model, projection, &places)?;
-    for partition in &projection.partitions {
+    for partition in &partitions {
         metrics::halted(model, *partition).set(0.0);
     }
-    projection.progress.note(&stored);
+    projection.halts.keep(projection.id::<S>(), &partitions);
+    projection.progress.begin(&stored);
     if projection.role.leads() {
         projection.health.up(S::MODEL);
     }
     tracing::info!(model, partitions = stored.len(), "projector.session.start");
+    if partitions.is_empty() {
+        // There are more projectors than partitions: this one stands by.
+        return Err(over(projection, &mut shares, share).await);
+    }
+    let mut source = open(model, projection, share, &places)?;
     let mut fold = Fold::new(stored);
     loop {
         let leads = projection.role.leads();
@@ -153,14 +211,19 @@ async fn try_session<S: Store>(
             .feeds
             .settle(model, leads, &mut source, || fold.places());
         let patience = if fold.holds() { DRY } else { IDLE };
-        let Ok(next) = tokio::time::timeout(patience, source.subscription.next()).await else {
+        let next = tokio::select! {
+            biased;
+            ended = over(projection, &mut shares, share) => return Err(ended),
+            next = tokio::time::timeout(patience, source.subscription.next()) => next,
+        };
+        let Ok(next) = next else {
             if fold.holds() {
                 fold.commit(store).await?;
                 note(&mut fold, projection, handles)?;
                 continue;
             }
             // Nothing came, so nothing was committed: look whether the store still has what it had.
-            if store.checkpoints(&projection.partitions).await? != *fold.stored() {
+            if store.checkpoints(&partitions).await? != *fold.stored() {
                 return Err(Ended::Superseded);
             }
             continue;
@@ -168,7 +231,7 @@ async fn try_session<S: Store>(
         let chunks = match next {
             Ok(chunks) => chunks,
             Err(Missed::Behind) => {
-                source = open(model, projection, &fold.places())?;
+                source = open(model, projection, share, &fold.places())?;
                 continue;
             }
             Err(missed) => return Err(Ended::Reader(missed)),
@@ -229,10 +292,15 @@ fn resume(checkpoint: &Checkpoint) -> Checkpoint {
     }
 }
 
-fn open(model: &'static str, projection: &Projection, places: &Places) -> Result<Source, Ended> {
+fn open(
+    model: &'static str,
+    projection: &Projection,
+    share: &Share,
+    places: &Places,
+) -> Result<Source, Ended> {
     projection
         .feeds
-        .open(model, projection.role.leads(), places)
+        .open(model, projection.role.leads(), share.epoch, places)
         .map_err(|error| StoreError::Corrupt(format!("no thread for the reader: {error}")).into())
 }
 
@@ -241,8 +309,13 @@ fn open(model: &'static str, projection: &Projection, places: &Places) -> Result
 async fn confirmed<S: Store>(
     store: &mut S,
     projection: &Projection,
+    partitions: &[TopicPartition],
 ) -> Result<BTreeMap<TopicPartition, Checkpoint>, Ended> {
-    let mut stored = store.checkpoints(&projection.partitions).await?;
+    // Also where there are none: it lets go of what was taken in and not committed.
+    let mut stored = store.checkpoints(partitions).await?;
+    if stored.is_empty() {
+        return Ok(stored);
+    }
     let (log, asked) = (projection.log.clone(), stored.clone());
     let lost = tokio::task::spawn_blocking(move || unconfirmed(&log, &asked))
         .await
@@ -316,9 +389,8 @@ fn report_halted<S: Store>(folded: &Folded, projection: &Projection) {
             "projector.partition.halted: its views stand still until the cause is gone and the projector is started again"
         );
         metrics::halted(model, *partition).set(1.0);
-        projection
-            .health
-            .down("halted", format!("{topic} {number} ({model}): {reason}"));
+        let reason = format!("{topic} {number} ({model}): {reason}");
+        projection.halts.add(projection.id::<S>(), *partition, reason);
     }
 }
 

@@ -270,6 +270,9 @@ impl Shared {
     }
 
     /// The topic says this: a member's heartbeat, or that it has left.
+    ///
+    /// An entry without a value under a key that is no member's id is not for command services: projectors speak so to each
+    /// other. It is passed over.
     pub fn hear(self: &Arc<Self>, key: &[u8], value: Option<&[u8]>, now: Instant) {
         let heartbeat = match value.map(serde_json::from_slice::<Heartbeat>).transpose() {
             Ok(heartbeat) => heartbeat,

@@ -564,3 +564,15 @@ fn listeners_are_told_each_change_in_order() {
     assert_eq!(told.last(), Some(&0));
     assert!(told.contains(&1), "{told:?}");
 }
+
+#[test]
+fn what_projectors_say_to_each_other_is_passed_over() {
+    let (_board, [a, b]) = nodes();
+    let view = a.cluster.view();
+    let key = format!("projector/{}/{}", Uuid::from_u128(1), b.cluster.me());
+    for key in [key.clone(), format!("{key}/gone")] {
+        a.cluster.0.shared.hear(key.as_bytes(), None, Instant::now());
+    }
+    assert_eq!(a.cluster.peers().len(), 1);
+    assert!(Arc::ptr_eq(&view, &a.cluster.view()), "nothing changes");
+}
