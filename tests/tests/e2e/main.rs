@@ -12,6 +12,7 @@ mod history;
 mod pages;
 mod past;
 mod problems;
+mod projectors;
 mod reads;
 mod rebuild;
 mod registry;
