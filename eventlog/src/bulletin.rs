@@ -131,6 +131,7 @@ pub struct BulletinReader {
     consumer: BaseConsumer<EndIsNoError>,
     topic: String,
     introduced: Introduced,
+    assigned: bool,
     caught_up: bool,
 }
 
@@ -150,16 +151,23 @@ impl BulletinReader {
             .set("fetch.error.backoff.ms", "50")
             .set("queued.max.messages.kbytes", "4096")
             .create_with_context(EndIsNoError)?;
-        // From the end backwards, as the consumer finds out for itself: to ask for watermarks would be to wait for Kafka.
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(&topic(config), 0, Offset::OffsetTail(LOOK_BACK_RECORDS))?;
-        consumer.assign(&list)?;
         Ok(Self {
             consumer,
             topic: topic(config),
             introduced: Introduced::default(),
+            assigned: false,
             caught_up: false,
         })
+    }
+
+    /// Begins to read, from the end backwards, as the consumer finds out for itself: to ask for watermarks would be to wait for
+    /// Kafka.
+    fn begin(&mut self) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&self.topic, 0, Offset::OffsetTail(LOOK_BACK_RECORDS))?;
+        self.consumer.assign(&list)?;
+        self.assigned = true;
+        Ok(())
     }
 
     /// What comes next, or none within the timeout.
@@ -169,6 +177,11 @@ impl BulletinReader {
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Bulletin>, LogError> {
         if !self.caught_up {
             self.introduced.introduce(&self.consumer, &self.topic);
+        }
+        // Not before: a client that has to look for the end of what nobody leads, as far as it knows, tries again after half a
+        // second (`rd_kafka_toppar_offset_request` in librdkafka).
+        if !self.assigned {
+            self.begin()?;
         }
         match self.consumer.poll(timeout) {
             None => Ok(None),
