@@ -69,9 +69,9 @@ fn at(partition: i32) -> TopicPartition {
     TopicPartition { topic, partition }
 }
 
-fn stored(position: i64, text: Option<&str>) -> Option<Stored> {
+fn stored(position: i64, text: Option<&str>) -> Stored {
     let text = text.map(str::to_owned);
-    Some(Stored { position, text })
+    Stored { position, text }
 }
 
 impl Fake {
@@ -125,10 +125,10 @@ async fn reads_of_one_moment_share_one_mget_for_each_partition() {
     let reads =
         [(0, "a"), (1, "x"), (0, "b"), (0, "a")].map(|(partition, id)| spawn(&batches, partition, id));
     let [a, x, b, again] = reads;
-    assert_eq!(a.await.unwrap().unwrap(), stored(10, Some("of a")));
-    assert_eq!(x.await.unwrap().unwrap(), stored(11, None));
-    assert_eq!(b.await.unwrap().unwrap(), stored(10, None));
-    assert_eq!(again.await.unwrap().unwrap(), stored(10, Some("of a")));
+    assert_eq!(a.await.unwrap().unwrap(), Some(stored(10, Some("of a"))));
+    assert_eq!(x.await.unwrap().unwrap(), Some(stored(11, None)));
+    assert_eq!(b.await.unwrap().unwrap(), Some(stored(10, None)));
+    assert_eq!(again.await.unwrap().unwrap(), Some(stored(10, Some("of a"))));
     let sent = fake.sent.lock().unwrap().clone();
     assert_eq!(sent.len(), 1, "one pipeline: {sent:?}");
     let keys = Keys::new("t").of(1);
@@ -164,7 +164,7 @@ async fn who_goes_away_harms_nobody_and_is_not_asked_for() {
     }
     fake.gate.add_permits(UNDER_WAY + 1);
     let answer = tokio::time::timeout(PATIENCE, stays).await.unwrap();
-    assert_eq!(answer.unwrap().unwrap(), stored(11, None));
+    assert_eq!(answer.unwrap().unwrap(), Some(stored(11, None)));
     let sent = fake.sent.lock().unwrap().clone();
     let keys: Vec<&String> = sent.iter().flatten().flatten().collect();
     assert!(keys.iter().any(|key| key.ends_with(":stays")));
@@ -182,7 +182,7 @@ async fn an_error_is_told_to_all_of_the_batch_and_the_next_one_goes() {
     *fake.breaks.lock().unwrap() = false;
     fake.gate.add_permits(1);
     let answer = batches.ask(at(0), "a".to_owned()).await.unwrap();
-    assert_eq!(answer, stored(10, Some("of a")));
+    assert_eq!(answer, Some(stored(10, Some("of a"))));
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn what_is_of_another_generation_or_of_none_is_no_answer() {
     );
     assert!(matches!(absent.await.unwrap(), Err(StoreError::Absent)));
     let again = batches.ask(at(0), "a".to_owned()).await.unwrap();
-    assert_eq!(again, stored(10, Some("of a")));
+    assert_eq!(again, Some(stored(10, Some("of a"))));
 
     fake.set(keys.live(at(0)), "2");
     fake.set(keys.of(2).stock(0, "a"), "of another");
@@ -216,7 +216,7 @@ async fn more_than_a_batch_holds_goes_with_the_next_ones() {
         .map(|read| spawn(&batches, 0, &read.to_string()))
         .collect();
     for read in reads {
-        assert_eq!(read.await.unwrap().unwrap(), stored(10, None));
+        assert_eq!(read.await.unwrap().unwrap(), Some(stored(10, None)));
     }
     let sent = fake.sent.lock().unwrap().clone();
     assert!(sent.len() >= 3, "{} batches", sent.len());
