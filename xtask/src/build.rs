@@ -30,6 +30,18 @@ pub(crate) fn services(profile: Profile) -> Result<PathBuf> {
     bins(profile, packages)
 }
 
+/// Builds the checkers, and the services that they check, for release.
+pub(crate) fn checkers() -> Result<PathBuf> {
+    let packages = BINARIES
+        .iter()
+        .chain(&["e2e"])
+        .filter(|package| **package != "bench");
+    bins(
+        Profile::Release,
+        packages.flat_map(|package| ["--package", package]),
+    )
+}
+
 /// Of all packages, and with what only tests need of them. There are no examples, but where they are asked for, cargo chooses the
 /// dependencies' features as it does for tests, so that none of them is built twice.
 const AS_FOR_TESTS: [&str; 2] = ["--workspace", "--examples"];
