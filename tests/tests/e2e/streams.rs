@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use e2e::{Client, EventStream, Load, Pipeline, Setup, eventually, key, stocked};
+use e2e::{Client, EventStream, Load, Pipeline, Sent, Setup, eventually, key, stocked};
 use eventlog::{LogConfig, Topic, TopicPartition, Verdict};
 use read_model::{HistoryEvent, KeptEvent};
 use schemas::Event;
@@ -53,13 +53,26 @@ async fn note(client: &Client, order: &str, text: &str) {
     client.post_until_answered(&path, &key(), &body).await.expect(201);
 }
 
-async fn events(stream: &mut EventStream, count: usize) -> Vec<e2e::Sent> {
+async fn events(stream: &mut EventStream, count: usize) -> Vec<Sent> {
     let mut all = Vec::new();
     while all.len() < count {
         let next = tokio::time::timeout(PATIENCE, stream.event()).await;
         all.push(next.expect("it comes in time").expect("the stream goes on"));
     }
     all
+}
+
+/// The next notes. A stream begins where the service has heard of the log, and that may be before what a model has shown already.
+async fn notes(stream: &mut EventStream, count: usize) -> Vec<Sent> {
+    let mut notes = Vec::new();
+    while notes.len() < count {
+        let next = events(stream, 1).await;
+        notes.extend(
+            next.into_iter()
+                .filter(|sent| sent.event.as_deref() == Some("NoteAdded")),
+        );
+    }
+    notes
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,9 +99,9 @@ async fn a_stream_goes_on_behind_its_last_event() {
     for n in 0..4 {
         note(&client, &id, &format!("line\n{n}")).await;
     }
-    let of_feed = events(&mut feed, 4).await;
-    let of_order = events(&mut order, 4).await;
-    let data = |sent: &[e2e::Sent]| -> Vec<Value> { sent.iter().map(|sent| sent.data.clone()).collect() };
+    let of_feed = notes(&mut feed, 4).await;
+    let of_order = notes(&mut order, 4).await;
+    let data = |sent: &[Sent]| -> Vec<Value> { sent.iter().map(|sent| sent.data.clone()).collect() };
     assert_eq!(data(&of_feed), data(&of_order));
     assert_eq!(of_order[0].event.as_deref(), Some("NoteAdded"));
     assert_eq!(of_order[0].data["order_id"], id);
@@ -97,10 +110,10 @@ async fn a_stream_goes_on_behind_its_last_event() {
     for again in 0..2 {
         for (from, last) in [(0, &opened.id), (1, &of_feed[0].id), (3, &of_feed[2].id)] {
             let mut again = EventStream::open(&client, "/v1/feed", Some(last)).await;
-            assert_eq!(data(&events(&mut again, 4 - from).await), data(&of_feed[from..]));
+            assert_eq!(data(&notes(&mut again, 4 - from).await), data(&of_feed[from..]));
         }
         let mut all = EventStream::open(&client, &path, Some(&of_order[1].id)).await;
-        assert_eq!(data(&events(&mut all, 2).await), data(&of_order[2..]));
+        assert_eq!(data(&notes(&mut all, 2).await), data(&of_order[2..]));
         if again == 0 {
             drop(all);
             pipeline.kill("query-service-1");
