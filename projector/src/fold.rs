@@ -23,6 +23,7 @@ use held::{Held, WEIGHT, Work, changed, weight};
 
 /// Weight of the views that are kept: about a hundred bytes each unit.
 const CACHE_WEIGHT: usize = 200_000;
+
 /// A batch that is being stored.
 #[derive(Debug)]
 struct UnderWay {
@@ -235,7 +236,7 @@ impl Fold {
         store: &mut S,
         steps: &[&'s Step],
     ) -> Result<(Vec<KeptEvent<'s>>, Vec<(TopicPartition, String)>), StoreError> {
-        self.held.take_in(steps.len());
+        self.held.add_records(steps.len());
         self.find_orders(store, steps).await?;
         self.find_stock(store, steps).await?;
         let (mut events, mut halted) = (Vec::new(), Vec::new());

@@ -64,7 +64,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn take_in(&mut self, records: usize) {
+    pub(super) fn add_records(&mut self, records: usize) {
         let load = self.load.get_or_insert_with(|| Load {
             begun: Instant::now(),
             records: 0,
@@ -88,17 +88,7 @@ impl Held {
         }
         sales
     }
-}
 
-pub(super) fn changed<'a, V>(work: impl Iterator<Item = &'a Work<V>>) -> impl Iterator<Item = (i32, &'a V)>
-where
-    V: 'a,
-{
-    work.filter(|work| work.changed)
-        .filter_map(|work| Some((work.partition, work.view.as_ref()?)))
-}
-
-impl Held {
     /// Applies one step; the event to be kept, if there is one. Where it cannot be applied, nothing is changed, and the reason
     /// is the answer.
     pub(super) fn apply<'s>(&mut self, step: &'s Step) -> Result<Option<KeptEvent<'s>>, String> {
@@ -147,4 +137,12 @@ impl Held {
         }
         Ok(())
     }
+}
+
+pub(super) fn changed<'a, V>(work: impl Iterator<Item = &'a Work<V>>) -> impl Iterator<Item = (i32, &'a V)>
+where
+    V: 'a,
+{
+    work.filter(|work| work.changed)
+        .filter_map(|work| Some((work.partition, work.view.as_ref()?)))
 }

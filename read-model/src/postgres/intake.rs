@@ -1,6 +1,7 @@
 //! Events of a batch that is committed later: copied in as they come, in the transaction that the commit ends. So nobody holds
 //! them until then, and Postgres works while the next ones are folded.
 
+use futures::stream;
 use sqlx::{Executor, PgPool, PgTransaction};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -30,7 +31,8 @@ impl Intake {
         let copying = tokio::spawn(async move {
             let mut transaction = pool.begin().await?;
             transaction.execute(BEGIN).await?;
-            copy_in(&mut transaction, COPY_EVENTS, &mut coming).await?;
+            let parts = stream::poll_fn(|context| coming.poll_recv(context));
+            copy_in(&mut transaction, COPY_EVENTS, parts).await?;
             Ok(transaction)
         });
         Self {

@@ -76,6 +76,16 @@ async fn place_and_see(client: &Client, acknowledged: &mut HashMap<String, i64>)
     acknowledged.insert(id, 500);
 }
 
+/// Places orders from now on, and waits until there are more than so many.
+async fn loaded(client: &Client, orders: usize) -> Load {
+    let load = Load::start(std::slice::from_ref(client));
+    eventually("there is load", PATIENCE, async || {
+        (load.placed() > orders).then_some(())
+    })
+    .await;
+    load
+}
+
 async fn read(client: &Client, id: &str, model: &str, token: &str) -> Answer {
     let request = client
         .query(&format!("/v1/orders/{id}"))
@@ -129,11 +139,7 @@ async fn two_projectors_divide_the_partitions_and_keep_out_of_each_others_way() 
 async fn kill_9_of_a_projector_leaves_nothing_undone_and_it_gets_partitions_back() {
     let (pipeline, client) = stocked(two("onekilled")).await;
     divided(&pipeline).await;
-    let load = Load::start(std::slice::from_ref(&client));
-    eventually("there is load", PATIENCE, async || {
-        (load.placed() > 10).then_some(())
-    })
-    .await;
+    let load = loaded(&client, 10).await;
     tokio::task::block_in_place(|| pipeline.kill(PROJECTORS[1]));
     has_all(&pipeline, PROJECTORS[0], PARTITIONS).await;
     let mut seen = HashMap::new();
@@ -184,11 +190,7 @@ async fn a_projector_without_partitions_is_ready_and_takes_over_from_one_that_st
 async fn two_projectors_fill_generations_together() {
     let (pipeline, client) = stocked(two("filled")).await;
     divided(&pipeline).await;
-    let load = Load::start(std::slice::from_ref(&client));
-    eventually("there is load", PATIENCE, async || {
-        (load.placed() > 50).then_some(())
-    })
-    .await;
+    let load = loaded(&client, 50).await;
     let (code, report) = tokio::task::block_in_place(|| pipeline.tailwater(&["rebuild", "--model", "all"]));
     assert_eq!(code, 0, "{report}");
     settle_and_compare(&pipeline, &client, &load.finish().await).await;
