@@ -90,12 +90,18 @@ fn write_stock(stock: &Stock) -> Result<String, StoreError> {
     ))
 }
 
+/// What is before the first of an ASCII character, and what is behind it. A document's lines are long.
+fn split(text: &str, at: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(at, text.as_bytes())?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
 /// The lines of a stored value: sequence, causes, document, notes.
 fn lines(text: &str) -> Result<(u64, &str, &str, &str), StoreError> {
     let parse = || {
-        let (head, body) = text.split_once('\n')?;
-        let (sequence, causes) = head.split_once(' ')?;
-        let (doc, notes) = body.split_once('\n').unwrap_or((body, ""));
+        let (head, body) = split(text, b'\n')?;
+        let (sequence, causes) = split(head, b' ')?;
+        let (doc, notes) = split(body, b'\n').unwrap_or((body, ""));
         Some((sequence.parse().ok()?, causes, doc, notes))
     };
     parse().ok_or_else(|| StoreError::Corrupt("a stored value has another form".to_owned()))

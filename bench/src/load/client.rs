@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -18,6 +19,8 @@ const ATTEMPT: Duration = Duration::from_secs(35);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Most headers of an answer.
+const HEADERS_MAX: usize = 64;
 
 /// Where a service is.
 #[derive(Clone, Debug)]
@@ -43,10 +46,10 @@ impl Target {
     }
 }
 
-/// A request, ready to be sent any number of times.
+/// A request, ready to be sent any number of times. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Request {
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 impl Request {
@@ -87,7 +90,7 @@ impl Request {
         }
         put(&["\r\n"]);
         bytes.extend_from_slice(json.unwrap_or_default());
-        Self { bytes }
+        Self { bytes: bytes.into() }
     }
 }
 
@@ -96,8 +99,8 @@ impl Request {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// Status line and headers.
-    head: String,
+    /// Status line and headers, with the empty line behind them.
+    head: Vec<u8>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -108,17 +111,20 @@ impl Response {
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self {
             status,
-            head: String::new(),
+            head: Vec::new(),
             body: body.into(),
         }
     }
 
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.split("\r\n").skip(1).find_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        response.parse(&self.head).ok()?;
+        let header = headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()
     }
 
     /// Status and body, for people.
@@ -188,9 +194,9 @@ impl Client {
         };
         stream.write_all(&request.bytes).await?;
         self.buffer.clear();
-        let head_len = loop {
-            if let Some(end) = find_end_of_head(&self.buffer) {
-                break end;
+        let head = loop {
+            if let Some(head) = Head::of(&self.buffer)? {
+                break head;
             }
             ensure!(
                 self.buffer.len() < HEAD_BYTES_MAX,
@@ -198,23 +204,16 @@ impl Client {
             );
             read_more(&mut stream, &mut self.buffer).await?;
         };
-        let head = std::str::from_utf8(&self.buffer[..head_len - 4])
-            .context("the answer's head is not text")?
-            .to_owned();
-        let mut response = Response {
-            status: status_of(&head)?,
-            head,
-            body: Vec::new(),
-        };
-        let length = body_length(&response)?;
-        while self.buffer.len() < head_len + length {
+        let end = head.bytes + head.body_bytes;
+        while self.buffer.len() < end {
             read_more(&mut stream, &mut self.buffer).await?;
         }
-        response.body = self.buffer[head_len..head_len + length].to_vec();
-        if !response
-            .header("connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
-        {
+        let response = Response {
+            status: head.status,
+            head: self.buffer[..head.bytes].to_vec(),
+            body: self.buffer[head.bytes..end].to_vec(),
+        };
+        if !head.closes {
             self.stream = Some(stream);
         }
         Ok(response)
@@ -239,23 +238,44 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Resu
     Ok(())
 }
 
-fn find_end_of_head(bytes: &[u8]) -> Option<usize> {
-    bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map(|at| at + 4)
+/// What an answer's head says of the rest.
+struct Head {
+    status: u16,
+    /// Its own length.
+    bytes: usize,
+    body_bytes: usize,
+    /// Whether the connection ends with the answer.
+    closes: bool,
 }
 
-fn status_of(head: &str) -> anyhow::Result<u16> {
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    status.with_context(|| format!("no status in {:?}", head.lines().next().unwrap_or_default()))
-}
-
-fn body_length(response: &Response) -> anyhow::Result<usize> {
-    match (response.header("content-length"), response.status) {
-        (Some(length), _) => Ok(length.parse()?),
-        (None, 204 | 304) => Ok(0),
-        (None, _) => bail!("an answer without content-length is not ours"),
+impl Head {
+    /// None as long as it is not all there.
+    fn of(buffer: &[u8]) -> anyhow::Result<Option<Self>> {
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        let httparse::Status::Complete(bytes) = response.parse(buffer).context("the answer is no HTTP")? else {
+            return Ok(None);
+        };
+        let status = response.code.context("the answer has no status")?;
+        let (mut length, mut closes) = (None, false);
+        for header in &*response.headers {
+            if header.name.eq_ignore_ascii_case("content-length") {
+                length = Some(std::str::from_utf8(header.value)?.parse()?);
+            } else if header.name.eq_ignore_ascii_case("connection") {
+                closes |= header.value.eq_ignore_ascii_case(b"close");
+            }
+        }
+        let body_bytes = match (length, status) {
+            (Some(length), _) => length,
+            (None, 204 | 304) => 0,
+            (None, _) => bail!("an answer without content-length is not ours"),
+        };
+        Ok(Some(Self {
+            status,
+            bytes,
+            body_bytes,
+            closes,
+        }))
     }
 }
 

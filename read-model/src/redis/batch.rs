@@ -23,8 +23,9 @@ use super::keys::KeysOf;
 use super::{Keys, parse_watermark};
 use crate::store::StoreError;
 
-/// Reads of one batch.
-const BATCH_MAX: usize = 128;
+/// Reads of one batch. More would cost hardly less each, and while Redis looks up all that anybody asked for, nobody is
+/// left to answer in the meantime.
+const BATCH_MAX: usize = 32;
 /// Reads that wait for one. Who comes then waits for room.
 const WAITING_MAX: usize = 1024;
 /// Batches that are under way at the same time: while Redis answers one, the next is made.
@@ -142,17 +143,24 @@ impl<C: ConnectionLike> Batch<C> {
             let Some(partition) = asks.peek().map(|ask| ask.partition) else {
                 return;
             };
+            let judge = || self.judge(generation, live.as_deref(), watermark.as_deref());
+            let position = judge();
             while let Some(ask) = asks.next_if(|ask| ask.partition == partition) {
-                let answer = match reply.next() {
-                    Some(text) => self.judge(generation, live.as_deref(), watermark.as_deref(), text),
-                    None => Err(StoreError::Corrupt("a reply is too short".to_owned())),
+                let answer = match (&position, reply.next()) {
+                    (Ok(Some(position)), Some(text)) => Ok(Some(Stored {
+                        position: *position,
+                        text,
+                    })),
+                    (Ok(Some(_)), None) => Err(StoreError::Corrupt("a reply is too short".to_owned())),
+                    // An error cannot be copied; it is there again.
+                    (Ok(None) | Err(_), _) => judge().map(|_| None),
                 };
                 let _ = ask.answer.send(answer);
             }
         }
     }
 
-    /// Whether what was read of a generation is of the live one, and as of where.
+    /// As of where it is what was read of a generation; none where that is not the live one.
     ///
     /// # Errors
     /// [`StoreError::Absent`] where none is: the model was lost, and is being made again. Without a watermark there is no model,
@@ -162,8 +170,7 @@ impl<C: ConnectionLike> Batch<C> {
         generation: i32,
         live: Option<&str>,
         watermark: Option<&str>,
-        text: Option<String>,
-    ) -> Answer {
+    ) -> Result<Option<i64>, StoreError> {
         let live = live.ok_or(StoreError::Absent)?;
         let live = live
             .parse()
@@ -173,8 +180,7 @@ impl<C: ConnectionLike> Batch<C> {
             return Ok(None);
         }
         let watermark = parse_watermark(watermark.ok_or(StoreError::Absent)?)?;
-        let position = watermark.next_offset;
-        Ok(Some(Stored { position, text }))
+        Ok(Some(watermark.next_offset))
     }
 }
 
@@ -208,7 +214,7 @@ impl Names {
     /// One `MGET` for each partition.
     fn pipeline(&mut self, asks: &[Ask]) -> Pipeline {
         let of_partition = asks.chunk_by(|one, next| one.partition == next.partition);
-        let mut pipeline = ::redis::pipe();
+        let (mut pipeline, mut name) = (::redis::pipe(), String::new());
         for asks in of_partition {
             let partition = asks[0].partition;
             let keys = &self.keys;
@@ -219,7 +225,10 @@ impl Names {
             });
             let command = pipeline.cmd("MGET").arg(&names.live).arg(&names.watermark);
             for ask in asks {
-                command.arg([names.documents.as_str(), &ask.id].concat());
+                name.clear();
+                name.push_str(&names.documents);
+                name.push_str(&ask.id);
+                command.arg(&name);
             }
         }
         pipeline
