@@ -28,16 +28,24 @@ pub struct LogReader {
 impl LogReader {
     /// A reader with nothing assigned that follows the log. `name` is its client id, for the broker's logs.
     pub fn new(config: &LogConfig, name: &str) -> Result<Self, LogError> {
-        Self::waiting(config, name, "100")
+        // Fetch what is there once the last fetch is taken, not each record as it comes: a fetch costs the broker more than the
+        // records in it. Whoever lags gets a megabyte of a partition at once.
+        Self::with(config, name, "100", "1")
+    }
+
+    /// A reader that is far behind: the next records are fetched while the last ones are taken.
+    pub fn far(config: &LogConfig, name: &str) -> Result<Self, LogError> {
+        Self::with(config, name, "100", "10000")
     }
 
     /// A reader whose partitions change often: a new assignment is not fetched before the broker has answered the
     /// fetch of the old one, which waits for records that long.
     pub fn hopping(config: &LogConfig, name: &str) -> Result<Self, LogError> {
-        Self::waiting(config, name, "5")
+        Self::with(config, name, "5", "1")
     }
 
-    fn waiting(config: &LogConfig, name: &str, fetch_wait_ms: &str) -> Result<Self, LogError> {
+    /// How long the broker may wait for records, and how many of a partition are to lie ready.
+    fn with(config: &LogConfig, name: &str, fetch_wait_ms: &str, ready: &str) -> Result<Self, LogError> {
         let consumer = config
             .client(name)
             // Not used, but the client insists on one.
@@ -50,9 +58,7 @@ impl LogReader {
             .set("isolation.level", "read_uncommitted")
             .set("fetch.wait.max.ms", fetch_wait_ms)
             .set("fetch.error.backoff.ms", "50")
-            // Fetch what is there once the last fetch is taken, not each record as it comes: a fetch costs the broker
-            // more than the records in it. Whoever lags gets a megabyte of a partition at once.
-            .set("queued.min.messages", "1")
+            .set("queued.min.messages", ready)
             .set("fetch.queue.backoff.ms", "1")
             .set("queued.max.messages.kbytes", "65536")
             .create()?;

@@ -38,8 +38,8 @@ pub(crate) fn spawn(
     std::thread::Builder::new()
         .name(format!("read-{name}"))
         .spawn(move || {
-            let outcome =
-                Reader::new(name, &log, codec, &starts).and_then(|mut reader| reader.run(&publisher));
+            let outcome = Reader::new(name, &log, codec, &starts, publisher.feed().is_far())
+                .and_then(|mut reader| reader.run(&publisher));
             if let Err(error) = outcome {
                 publisher.fail(error);
             }
@@ -62,8 +62,10 @@ impl Reader {
         log: &LogConfig,
         codec: Arc<Codec>,
         starts: &Places,
+        is_far: bool,
     ) -> Result<Self, LogError> {
-        let mut reader = LogReader::new(log, &format!("projector-{name}"))?;
+        let make = if is_far { LogReader::far } else { LogReader::new };
+        let mut reader = make(log, &format!("projector-{name}"))?;
         let assigned: Vec<_> = starts
             .iter()
             .map(|(partition, start)| (*partition, start.next_offset))

@@ -33,6 +33,8 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(1);
 /// After so much time without records what is held is stored.
 const DRY: Duration = Duration::from_millis(50);
+/// Who is far behind waits for longer: it is Kafka that takes its time, and more is to come.
+const DRY_FAR: Duration = Duration::from_millis(500);
 /// It is stored after so much time anyway.
 const HELD_FOR: Duration = Duration::from_secs(5);
 /// How long a session may take to come to an end by itself when it is told to stop.
@@ -210,7 +212,11 @@ async fn try_session<S: Store>(
         projection
             .feeds
             .settle(model, leads, &mut source, || fold.places());
-        let patience = if fold.holds() { DRY } else { IDLE };
+        let patience = match (fold.holds(), source.is_far()) {
+            (true, false) => DRY,
+            (true, true) => DRY_FAR,
+            (false, _) => IDLE,
+        };
         let next = tokio::select! {
             biased;
             ended = over(projection, &mut shares, share) => return Err(ended),
@@ -259,7 +265,10 @@ async fn try_session<S: Store>(
         }
         drop(backlog);
         if !leads && source.is_far() {
-            projection.traffic.make_way(steps_before, folding.elapsed()).await;
+            projection
+                .traffic
+                .make_way(steps_before, steps.len(), folding.elapsed())
+                .await;
         }
     }
 }

@@ -9,8 +9,11 @@ const BACKLOG_STEPS: usize = 1_000;
 const BACKLOG_FOR: Duration = Duration::from_millis(200);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Filling goes on all the same after so many times what its last batch took: it must come to an end, too.
-const WAY: u32 = 6;
+/// While there is a backlog, so many of its records come before one that is filled, which costs a sixth of one of them. The time
+/// that a fill's batch takes says little: most of its work is done by others, and later.
+const FOLLOWED_FOR_FILLED: u64 = 8;
+/// Filling goes on all the same after so long: it must come to an end, too.
+const WAY_MAX: Duration = Duration::from_secs(2);
 
 /// What the generations that are read have done lately, of all models.
 #[derive(Debug)]
@@ -49,11 +52,11 @@ impl Traffic {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Waits after a batch that took so long, and before which there were so many steps: while there is a backlog, and else
-    /// for half of the batch where there was anything to do.
-    pub(crate) async fn make_way(&self, steps_before: u64, took: Duration) {
-        let waiting = Instant::now();
-        while self.has_backlog() && waiting.elapsed() < took * WAY {
+    /// Waits after a batch of so many records that took so long, and before which there were so many steps: while there is a
+    /// backlog, and else for half of the batch where there was anything to do.
+    pub(crate) async fn make_way(&self, steps_before: u64, filled: usize, took: Duration) {
+        let (waiting, turn) = (Instant::now(), steps_before + FOLLOWED_FOR_FILLED * filled as u64);
+        while self.has_backlog() && self.steps() < turn && waiting.elapsed() < WAY_MAX {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         if self.steps() > steps_before {

@@ -253,7 +253,8 @@ impl Head {
     fn of(buffer: &[u8]) -> anyhow::Result<Option<Self>> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut headers);
-        let httparse::Status::Complete(bytes) = response.parse(buffer).context("the answer is no HTTP")? else {
+        let httparse::Status::Complete(bytes) = response.parse(buffer).context("the answer is no HTTP")?
+        else {
             return Ok(None);
         };
         let status = response.code.context("the answer has no status")?;

@@ -14,22 +14,25 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Instead of a number of fields: the end.
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
+/// Rows go in parts of about so many bytes: a buffer for all of them would be copied while it grows, and again by the client.
+const PART_BYTES: usize = 128 << 10;
+/// Room for the row that makes a part full.
+const ROW_BYTES: usize = 4 << 10;
+
 /// Rows on their way into a table.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
+    full: Vec<Vec<u8>>,
     bytes: Vec<u8>,
 }
 
 impl Rows {
-    /// Rows of about so many bytes.
-    pub(super) fn new(bytes: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(bytes),
-        }
-    }
-
     /// Begins a row of so many fields; they follow, in the order of the columns.
     pub(super) fn row(&mut self, fields: i16) -> &mut Self {
+        if self.bytes.len() >= PART_BYTES {
+            let next = Vec::with_capacity(PART_BYTES + ROW_BYTES);
+            self.full.push(std::mem::replace(&mut self.bytes, next));
+        }
         self.bytes.extend_from_slice(&fields.to_be_bytes());
         self
     }
@@ -104,7 +107,9 @@ pub(super) async fn copy_in(
     let mut copy = transaction.copy_in_raw(statement).await?;
     copy.send(HEADER).await?;
     while let Some(rows) = parts.next().await {
-        copy.send(rows.bytes).await?;
+        for part in rows.full.into_iter().chain([rows.bytes]) {
+            copy.send(part).await?;
+        }
     }
     copy.send(&TRAILER[..]).await?;
     copy.finish().await?;

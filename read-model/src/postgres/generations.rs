@@ -229,10 +229,12 @@ impl Generations for PostgresGenerations {
     }
 }
 
-/// How a transaction begins that makes the indexes of a generation.
+/// How a transaction begins that makes the indexes of a generation. Its statistics are rough: the first reads need some, and
+/// `autovacuum` makes better ones soon.
 fn indexing(number: i32) -> String {
     format!(
-        "SET LOCAL search_path = {}; SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL work_mem = '64MB'",
+        "SET LOCAL search_path = {}; SET LOCAL maintenance_work_mem = '256MB'; SET LOCAL work_mem = '64MB'; \
+         SET LOCAL default_statistics_target = 20",
         schema(number)
     )
 }

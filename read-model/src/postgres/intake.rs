@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::copy::{Rows, copy_in};
-use super::orders::{COPY_EVENTS, add_events, event_rows_bytes};
+use super::orders::{COPY_EVENTS, add_events};
 use crate::store::{KeptEvent, StoreError};
 
 /// Parts that Postgres has not taken yet.
@@ -43,7 +43,7 @@ impl Intake {
 
     /// Hands over events.
     pub(super) async fn take_in(&mut self, events: &[KeptEvent<'_>]) -> Result<(), StoreError> {
-        let mut rows = Rows::new(event_rows_bytes(events.len()));
+        let mut rows = Rows::default();
         add_events(&mut rows, events)?;
         if self.parts.send(rows).await.is_ok() {
             return Ok(());

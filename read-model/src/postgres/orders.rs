@@ -120,7 +120,7 @@ impl OrderRows {
         };
         let mut events: &[KeptEvent<'_>] = &batch.events;
         if events.len() >= COPIED_FROM {
-            let mut copied = Rows::new(event_rows_bytes(events.len()));
+            let mut copied = Rows::default();
             add_events(&mut copied, events)?;
             rows.events = Some(copied);
             events = &[];
@@ -237,7 +237,7 @@ fn statement(
 }
 
 fn order_rows(orders: &[(i32, &Order)]) -> Result<Rows, StoreError> {
-    let mut rows = Rows::new(orders.len() * 800);
+    let mut rows = Rows::default();
     for (partition, order) in orders {
         let view = &order.view;
         rows.row(9)
@@ -255,7 +255,7 @@ fn order_rows(orders: &[(i32, &Order)]) -> Result<Rows, StoreError> {
 }
 
 fn sales_rows(sales: &[(SalesKey<'_>, Amount)]) -> Result<Rows, StoreError> {
-    let mut rows = Rows::new(sales.len() * 80);
+    let mut rows = Rows::default();
     for (key, amount) in sales {
         rows.row(6)
             .int(key.partition)
@@ -266,11 +266,6 @@ fn sales_rows(sales: &[(SalesKey<'_>, Amount)]) -> Result<Rows, StoreError> {
             .numeric(amount.revenue_minor);
     }
     Ok(rows)
-}
-
-/// About how many bytes so many events are as rows.
-pub(super) const fn event_rows_bytes(events: usize) -> usize {
-    events * 300
 }
 
 /// Adds events, as rows of [`COPY_EVENTS`].

@@ -55,7 +55,7 @@ impl PostgresStore {
 impl Store for PostgresStore {
     const MODEL: &'static str = "postgres";
     const KEEPS_HISTORY: bool = true;
-    const HELD_WEIGHT_MAX: usize = 400_000;
+    const HELD_WEIGHT_MAX: usize = 150_000;
 
     async fn checkpoints(
         &mut self,

@@ -1,10 +1,10 @@
-//! Two generations in one Redis, document by document. Both documents come from one `MGET`, and so from one moment.
+//! Two generations in one Redis, document by document. Both documents are compared there by one script, and so as of one moment;
+//! what leaves Redis is what differs.
 
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use ::redis::AsyncCommands;
 use ::redis::aio::ConnectionManager;
+use ::redis::{AsyncCommands, Script};
 use eventlog::Positions;
 
 use super::{Keys, RedisGenerations};
@@ -13,6 +13,14 @@ use crate::store::StoreError;
 
 /// How many keys one command looks at: Redis serves nobody else meanwhile.
 const CHUNK: usize = 500;
+
+/// Which keys differ from the one behind them, every other one from the first on: their numbers in Lua's way, from 1.
+const DIFFERING: &str = "\
+local found = {} \
+for i = 1, #KEYS, 2 do \
+  if redis.call('GET', KEYS[i]) ~= redis.call('GET', KEYS[i + 1]) then found[#found + 1] = i end \
+end \
+return found";
 
 impl RedisGenerations {
     /// Compares them. A document is named by its key without the generation.
@@ -47,7 +55,7 @@ impl RedisGenerations {
     /// What either has.
     async fn names(&self, old: i32, new: i32) -> Result<Vec<String>, StoreError> {
         let mut connection: ConnectionManager = self.connection.clone();
-        let (mut cursor, mut names) = (0_u64, BTreeSet::new());
+        let (mut cursor, mut names) = (0_u64, Vec::new());
         loop {
             let (next, found): (u64, Vec<String>) = ::redis::cmd("SCAN")
                 .arg(cursor)
@@ -62,11 +70,14 @@ impl RedisGenerations {
                     && (generation == old || generation == new)
                     && !name.ends_with("}:wm")
                 {
-                    names.insert(name);
+                    names.push(name);
                 }
             }
             if next == 0 {
-                return Ok(names.into_iter().collect());
+                // The same in both, and what a scan showed twice.
+                names.sort_unstable();
+                names.dedup();
+                return Ok(names);
             }
             cursor = next;
         }
@@ -79,14 +90,25 @@ impl RedisGenerations {
         names: &[String],
         differing: &mut Differing,
     ) -> Result<(), StoreError> {
-        let mut connection = self.connection.clone();
+        let (mut connection, script) = (self.connection.clone(), Script::new(DIFFERING));
+        let keys = |name: &String| [Keys::together(old, name), Keys::together(new, name)];
         for chunk in names.chunks(CHUNK) {
-            let keys: Vec<String> = chunk
+            let mut call = script.prepare_invoke();
+            for key in chunk.iter().flat_map(keys) {
+                call.key(key);
+            }
+            let numbers: Vec<usize> = call.invoke_async(&mut connection).await?;
+            let found: Vec<&String> = numbers
                 .iter()
-                .flat_map(|name| [Keys::together(old, name), Keys::together(new, name)])
+                .filter_map(|number| chunk.get(number / 2))
                 .collect();
-            let values: Vec<Option<String>> = connection.mget(keys).await?;
-            for (name, pair) in chunk.iter().zip(values.chunks(2)) {
+            if found.is_empty() {
+                continue;
+            }
+            // They may have changed since: what is told is what is there now.
+            let both: Vec<String> = found.iter().copied().flat_map(keys).collect();
+            let values: Vec<Option<String>> = connection.mget(both).await?;
+            for (name, pair) in found.into_iter().zip(values.chunks(2)) {
                 if let [ours, theirs] = pair
                     && ours != theirs
                 {
