@@ -6,9 +6,10 @@ mod current;
 mod generations;
 mod history;
 mod intake;
-mod orders;
 mod read;
+mod rows;
 mod sales;
+mod statement;
 mod write;
 
 use std::str::FromStr;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::copy::{Rows, copy_in};
-use super::orders::{COPY_EVENTS, add_events};
+use super::rows::{COPY_EVENTS, add_events};
 use crate::store::{KeptEvent, StoreError};
 
 /// Parts that Postgres has not taken yet.

@@ -1,19 +1,18 @@
-//! What a projector does with Postgres: rows as arrays, one transaction for each batch.
+//! What a projector does with Postgres: what it stores and loads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use eventlog::{Checkpoint, Topic, TopicPartition};
 use futures::FutureExt;
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
-use sqlx::{PgPool, PgTransaction, Postgres};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::intake::Intake;
-use super::orders::{Known, OrderRows};
+use super::rows::{BatchRows, Known};
+use super::statement::{Part, Statement};
 use super::{all_checkpoints, index, options_of, untested_pool};
-use crate::reading::{from_json, sequence, to_json};
+use crate::reading::{from_json, sequence};
 use crate::store::{Batch, Committed, KeptEvent, Move, Store, StoreError, Storing};
 use crate::view::{Order, Stock, StockView};
 
@@ -45,10 +44,6 @@ impl PostgresStore {
             intake: None,
             known: Known::default(),
         })
-    }
-
-    async fn begin(&self) -> Result<PgTransaction<'static>, StoreError> {
-        Ok(self.pool.begin().await?)
     }
 }
 
@@ -88,19 +83,17 @@ impl Store for PostgresStore {
     }
 
     async fn reset(&mut self, partition: TopicPartition, found: Checkpoint) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        let to = Checkpoint::BEGINNING;
-        if advance(
-            &mut transaction,
-            &[Move {
-                partition,
-                from: found,
-                to,
-            }],
-        )
-        .await?
-            == Committed::Yes
-        {
+        let mut transaction = self.pool.begin().await?;
+        let moves = [Move {
+            partition,
+            from: found,
+            to: Checkpoint::BEGINNING,
+        }];
+        let moved = Statement::of(Part {
+            moves: &moves,
+            ..Part::default()
+        })?;
+        if moved.run(&mut transaction).await? == Committed::Yes {
             let deletes: &[&'static str] = match partition.topic {
                 Topic::Orders => &[
                     "DELETE FROM orders WHERE partition = $1",
@@ -165,91 +158,7 @@ impl Store for PostgresStore {
 
     fn prepare(&mut self, batch: &Batch<'_>) -> Result<Storing, StoreError> {
         let (pool, intake) = (self.pool.clone(), self.intake.take());
-        let moves = batch.moves.clone();
-        let orders = OrderRows::of(batch, &self.known)?;
-        let stock = stock_statement(&batch.stock)?;
-        Ok(async move {
-            let mut transaction = match intake {
-                Some(intake) => intake.end().await?,
-                None => pool.begin().await?,
-            };
-            // Tables that were made ready meanwhile take other rows, which the next session makes.
-            if advance(&mut transaction, &moves).await? == Committed::Superseded
-                || orders.are_outdated(&mut transaction).await?
-            {
-                transaction.rollback().await?;
-                return Ok(Committed::Superseded);
-            }
-            orders.store(&mut transaction).await?;
-            if let Some(stock) = stock {
-                stock.execute(&mut *transaction).await?;
-            }
-            transaction.commit().await?;
-            Ok(Committed::Yes)
-        }
-        .boxed())
+        let rows = BatchRows::of(batch, &self.known)?;
+        Ok(rows.store(pool, intake).boxed())
     }
-}
-
-/// Moves the checkpoints on, if all of them are where the batch started. Its locks keep a second projector out until this one
-/// is through, and it then finds other checkpoints.
-async fn advance(transaction: &mut PgTransaction<'_>, moves: &[Move]) -> Result<Committed, StoreError> {
-    let column = |of: fn(&Move) -> i64| moves.iter().map(of).collect::<Vec<i64>>();
-    let links = |of: fn(&Move) -> &Checkpoint| {
-        moves
-            .iter()
-            .map(|step| of(step).link.0.to_vec())
-            .collect::<Vec<_>>()
-    };
-    let updated = sqlx::query(
-        "UPDATE checkpoints AS stored SET next_offset = m.to_next, last_offset = m.to_last, link = m.to_link \
-         FROM UNNEST($1::smallint[], $2::integer[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bytea[]) \
-              AS m (topic, partition, from_next, from_link, to_next, to_last, to_link) \
-         WHERE stored.topic = m.topic AND stored.partition = m.partition \
-           AND stored.next_offset = m.from_next AND stored.link = m.from_link",
-    )
-    .bind(moves.iter().map(|step| index(step.partition.topic)).collect::<Vec<i16>>())
-    .bind(moves.iter().map(|step| step.partition.partition).collect::<Vec<i32>>())
-    .bind(column(|step| step.from.next_offset))
-    .bind(links(|step| &step.from))
-    .bind(column(|step| step.to.next_offset))
-    .bind(column(|step| step.to.last_offset))
-    .bind(links(|step| &step.to))
-    .execute(&mut **transaction)
-    .await?;
-    if updated.rows_affected() == moves.len() as u64 {
-        Ok(Committed::Yes)
-    } else {
-        Ok(Committed::Superseded)
-    }
-}
-
-fn stock_statement(
-    stock: &[(i32, &Stock)],
-) -> Result<Option<Query<'static, Postgres, PgArguments>>, StoreError> {
-    if stock.is_empty() {
-        return Ok(None);
-    }
-    let causes = stock
-        .iter()
-        .map(|(_, stock)| to_json(&stock.causes))
-        .collect::<Result<Vec<String>, _>>()?;
-    let column = |of: fn(&StockView) -> i64| {
-        stock
-            .iter()
-            .map(|(_, stock)| of(&stock.view))
-            .collect::<Vec<i64>>()
-    };
-    Ok(Some(sqlx::query(
-        "INSERT INTO stock (sku, partition, on_hand, reserved, sequence, causes) \
-         SELECT * FROM UNNEST($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) \
-         ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand, reserved = excluded.reserved, \
-           sequence = excluded.sequence, causes = excluded.causes",
-    )
-    .bind(stock.iter().map(|(_, stock)| stock.view.sku.as_str()).collect::<Vec<&str>>())
-    .bind(stock.iter().map(|(partition, _)| *partition).collect::<Vec<i32>>())
-    .bind(column(|view| view.on_hand))
-    .bind(column(|view| view.reserved))
-    .bind(column(|view| view.sequence.cast_signed()))
-    .bind(causes)))
 }
