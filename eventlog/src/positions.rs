@@ -15,6 +15,15 @@ pub struct TopicPartition {
     pub partition: i32,
 }
 
+impl TopicPartition {
+    /// Every partition of a log with so many of each topic.
+    pub fn all(count: i32) -> impl Iterator<Item = Self> + Clone {
+        Topic::ALL
+            .into_iter()
+            .flat_map(move |topic| (0..count).map(move |partition| Self { topic, partition }))
+    }
+}
+
 /// Which log a position belongs to: the first 8 bytes of SHA-256 over Kafka's cluster id and the topics' prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LogId(pub [u8; 8]);

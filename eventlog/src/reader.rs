@@ -3,6 +3,7 @@
 //! No consumer group: who reads what is decided elsewhere, and group membership is no lease. No stream consumer either:
 //! those have open stalls upstream (rust-rdkafka #840, #665, #738).
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -165,6 +166,37 @@ impl LogReader {
             }
             asked => Ok(asked?),
         }
+    }
+
+    /// The offset that the next record of each of these partitions will get, as the brokers say now: one request to each broker.
+    pub fn ends(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+        timeout: Duration,
+    ) -> Result<BTreeMap<TopicPartition, i64>, LogError> {
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions {
+            // Where a time is expected, this one stands for the latest offset (KIP-79).
+            asked.add_partition_offset(self.name(partition.topic), partition.partition, Offset::End)?;
+        }
+        if asked.count() == 0 {
+            return Ok(BTreeMap::new());
+        }
+        let answered = self.consumer.offsets_for_times(asked, timeout)?;
+        let mut ends = BTreeMap::new();
+        for (topic, name) in &self.names {
+            for found in answered.elements_for_topic(name) {
+                found.error()?;
+                let Offset::Offset(end) = found.offset() else {
+                    return Err(LogError::Kafka(KafkaError::OffsetFetch(
+                        RDKafkaErrorCode::NoOffset,
+                    )));
+                };
+                let (topic, partition) = (*topic, found.partition());
+                ends.insert(TopicPartition { topic, partition }, end);
+            }
+        }
+        Ok(ends)
     }
 
     /// The records at one offset of each partition; those that are there. Replaces what is assigned.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use eventlog::{LogConfig, LogError, LogReader, Positions, Topic, TopicPartition};
+use eventlog::{LogConfig, LogError, LogReader, Positions, TopicPartition};
 use read_model::StoreError;
 use read_model::generations::{self, Generation, Generations, State};
 use service_kit::Health;
@@ -67,11 +67,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// All that there are: how far a generation is, is asked of the whole of it.
     fn partitions(&self) -> Vec<TopicPartition> {
-        let count = self.count;
-        Topic::ALL
-            .into_iter()
-            .flat_map(|topic| (0..count).map(move |partition| TopicPartition { topic, partition }))
-            .collect()
+        TopicPartition::all(self.count).collect()
     }
 }
 
@@ -263,12 +259,8 @@ async fn advance<G: Generations>(
 async fn log_ends(shared: &Shared) -> Result<Positions, Trouble> {
     let (log, partitions) = (shared.log.clone(), shared.partitions());
     let asked = tokio::task::spawn_blocking(move || {
-        let reader = LogReader::new(&log, "projector-ends")?;
-        let end = |partition| Ok((partition, reader.watermarks(partition, LOG_TIMEOUT)?.1));
-        partitions
-            .into_iter()
-            .map(end)
-            .collect::<Result<Positions, LogError>>()
+        let ends = LogReader::new(&log, "projector-ends")?.ends(partitions, LOG_TIMEOUT)?;
+        Ok::<_, LogError>(ends.into_iter().collect::<Positions>())
     });
     match asked.await {
         Ok(ends) => Ok(ends?),

@@ -113,16 +113,14 @@ fn labels(watched: &[Progress]) -> BTreeSet<(&'static str, TopicPartition)> {
 
 fn measure(log: &LogConfig, watched: &[Progress]) -> Result<(), eventlog::LogError> {
     let reader = LogReader::new(log, "projector-lag")?;
-    let mut ends: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    let partitions: BTreeSet<_> = watched.iter().flat_map(|one| one.get().into_keys()).collect();
+    let ends = reader.ends(partitions, TIMEOUT)?;
     let mut lags: BTreeMap<(&'static str, TopicPartition), i64> = BTreeMap::new();
     for one in watched {
         let label = metrics::label(one.model, one.role.leads());
         for (partition, position) in one.get() {
-            let end = match ends.get(&partition) {
-                Some(end) => *end,
-                None => reader.watermarks(partition, TIMEOUT)?.1,
-            };
-            ends.insert(partition, end);
+            // One that came meanwhile is shown the next time.
+            let Some(end) = ends.get(&partition) else { continue };
             let lag = lags.entry((label, partition)).or_default();
             *lag = (*lag).max(end - position);
         }

@@ -1,10 +1,9 @@
 //! The log's end, asked for when a token seems to be ahead of it: by a thread, so that a Kafka that is down slows nobody.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use eventlog::{LogConfig, LogReader, Positions, TopicPartition};
-use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -12,8 +11,8 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const QUESTIONS_MAX: usize = 1024;
 
 struct Question {
-    partition: TopicPartition,
-    answer: oneshot::Sender<i64>,
+    partitions: Vec<TopicPartition>,
+    answer: oneshot::Sender<Positions>,
 }
 
 /// Answers how far the log is.
@@ -32,27 +31,20 @@ impl Ends {
         Ok(Self { questions })
     }
 
-    /// The offset that the partition's next record gets, as the broker says after this was asked; none where nobody says.
-    pub(crate) async fn of(&self, partition: TopicPartition) -> Option<i64> {
+    /// The offset that the next record of each of these partitions gets, as the broker says after this was asked; none where
+    /// nobody says.
+    pub(crate) async fn of(&self, partitions: Vec<TopicPartition>) -> Option<Positions> {
         let (answer, answered) = oneshot::channel();
-        self.questions.try_send(Question { partition, answer }).ok()?;
+        self.questions.try_send(Question { partitions, answer }).ok()?;
         answered.await.ok()
-    }
-
-    /// The same of several partitions; none where anything is missing.
-    pub(crate) async fn of_all(&self, partitions: &[TopicPartition]) -> Option<Positions> {
-        let asked = partitions.iter().map(async |partition| {
-            let end = self.of(*partition).await?;
-            Some((*partition, end))
-        });
-        join_all(asked).await.into_iter().collect()
     }
 }
 
 fn answer(log: &LogConfig, asked: &mut mpsc::Receiver<Question>) {
     let mut reader = None;
     while let Some(first) = asked.blocking_recv() {
-        // All questions that are there by now get the same, fresh answers. A question without one is dropped, which says so.
+        // All questions that are there by now are asked at once, so the answers are fresh. A question without one is dropped,
+        // which says so.
         let mut questions = vec![first];
         while let Ok(more) = asked.try_recv() {
             questions.push(more);
@@ -61,21 +53,19 @@ fn answer(log: &LogConfig, asked: &mut mpsc::Receiver<Question>) {
             reader = LogReader::new(log, "query-ends").ok();
         }
         let Some(reader) = &reader else { continue };
-        let mut ends: BTreeMap<TopicPartition, Option<i64>> = BTreeMap::new();
-        let mut down = false;
-        for Question { partition, answer } in questions {
-            let end = ends.entry(partition).or_insert_with(|| {
-                let end = if down {
-                    None
-                } else {
-                    reader.watermarks(partition, TIMEOUT).ok()
-                };
-                down |= end.is_none();
-                end.map(|(_, end)| end)
-            });
-            if let Some(end) = end {
-                // Nobody may be waiting any more.
-                let _ = answer.send(*end);
+        let partitions: BTreeSet<_> = questions
+            .iter()
+            .flat_map(|one| &one.partitions)
+            .copied()
+            .collect();
+        let Ok(ends) = reader.ends(partitions, TIMEOUT) else {
+            continue;
+        };
+        for Question { partitions, answer } in questions {
+            let found = |partition: TopicPartition| Some((partition, *ends.get(&partition)?));
+            // Nobody may be waiting any more.
+            if let Some(ends) = partitions.into_iter().map(found).collect() {
+                let _ = answer.send(ends);
             }
         }
     }

@@ -119,13 +119,13 @@ impl Streams {
 
     /// Whether the log ends before one of these places. No, where nobody says.
     pub(crate) async fn is_ahead(&self, places: &OrderPlaces) -> bool {
-        for (partition, place) in places {
-            let partition = orders(*partition);
-            if self.ends.of(partition).await.is_some_and(|end| end < *place) {
-                return true;
-            }
-        }
-        false
+        let partitions = places.keys().copied().map(orders).collect();
+        let Some(ends) = self.ends.of(partitions).await else {
+            return false;
+        };
+        places
+            .iter()
+            .any(|(partition, place)| ends.get(orders(*partition)).unwrap_or(0) < *place)
     }
 }
 

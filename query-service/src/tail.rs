@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use eventlog::{Topic, TopicPartition};
+use eventlog::TopicPartition;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -64,10 +64,7 @@ impl Tail {
 
     /// Every partition of every event topic.
     pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + use<> {
-        let count = self.partitions;
-        Topic::ALL
-            .into_iter()
-            .flat_map(move |topic| (0..count).map(move |partition| TopicPartition { topic, partition }))
+        TopicPartition::all(self.partitions)
     }
 
     /// How long before `now` the tail was last known to have everything: it had come as far as the log's ends were then, as the

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use eventlog::{
     Chain, Checkpoint, LogConfig, LogReader, LogRecord, TopicPartition, Verdict, topics::partition_count,
 };
-use schemas::{Codec, Topic};
+use schemas::Codec;
 
 use super::{folded::Folded, progress::Progress};
 
@@ -37,9 +37,7 @@ impl Follower {
         };
         let partitions = partition_count(&config, TIMEOUT).context("cannot ask Kafka for its partitions")?;
         let reader = LogReader::hopping(&config, "tailwater-demo")?;
-        let all = Topic::ALL
-            .into_iter()
-            .flat_map(|topic| (0..partitions).map(move |partition| TopicPartition { topic, partition }));
+        let all = TopicPartition::all(partitions);
         let chains: BTreeMap<_, _> = all.map(|at| (at, Chain::from(Checkpoint::BEGINNING))).collect();
         let mut follower = Self {
             reader,
@@ -57,13 +55,8 @@ impl Follower {
     /// Reads up to where the log ends now. Fetches nothing in between: a consumer that reads ahead would take its share of
     /// the machine while the pipeline is measured.
     pub(super) fn catch_up(&mut self) -> anyhow::Result<()> {
-        let mut behind: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-        for (&at, chain) in &self.chains {
-            let (_, end) = self.reader.watermarks(at, TIMEOUT)?;
-            if chain.checkpoint().next_offset < end {
-                behind.insert(at, end);
-            }
-        }
+        let mut behind = self.reader.ends(self.chains.keys().copied(), TIMEOUT)?;
+        behind.retain(|at, end| self.chains[at].checkpoint().next_offset < *end);
         if behind.is_empty() {
             return Ok(());
         }

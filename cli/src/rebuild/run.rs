@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use eventlog::{LogConfig, LogReader, Positions, Topic, TopicPartition};
+use eventlog::{LogConfig, LogReader, Positions, TopicPartition};
 use read_model::generations::{Generation, Generations, State, live};
 
 use super::TIMEOUT;
@@ -178,13 +178,6 @@ fn sum(positions: &Positions) -> i64 {
 
 /// Where each partition of the log ends.
 fn ends(log: &LogConfig, partitions: i32) -> anyhow::Result<Positions> {
-    let reader = LogReader::new(log, "rebuild")?;
-    let mut ends = Positions::new();
-    for topic in Topic::ALL {
-        for partition in 0..partitions {
-            let partition = TopicPartition { topic, partition };
-            ends.observe(partition, reader.watermarks(partition, TIMEOUT)?.1);
-        }
-    }
-    Ok(ends)
+    let ends = LogReader::new(log, "rebuild")?.ends(TopicPartition::all(partitions), TIMEOUT)?;
+    Ok(ends.into_iter().collect())
 }

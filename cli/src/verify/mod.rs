@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use eventlog::{Checkpoint, LogReader, Topic, TopicPartition, registry, topics};
+use eventlog::{Checkpoint, LogReader, TopicPartition, registry, topics};
 use read_model::{ModelSnapshot, StoreError, snapshot};
 
 use crate::settings::Places;
@@ -71,14 +71,7 @@ pub async fn run(places: &Places, wait_s: u64, json: bool) -> anyhow::Result<Exi
 /// Where each partition of the log ends now.
 fn ends(places: &Places, partitions: i32) -> anyhow::Result<BTreeMap<TopicPartition, i64>> {
     let reader = LogReader::new(&places.log, "verify")?;
-    let mut ends = BTreeMap::new();
-    for topic in Topic::ALL {
-        for partition in 0..partitions {
-            let partition = TopicPartition { topic, partition };
-            ends.insert(partition, reader.watermarks(partition, TIMEOUT)?.1);
-        }
-    }
-    Ok(ends)
+    Ok(reader.ends(TopicPartition::all(partitions), TIMEOUT)?)
 }
 
 /// A model's snapshot once it has come as far as the log went, or as it is when time is up.

@@ -84,8 +84,9 @@ impl Shared {
 
     /// The same, as the log says.
     fn ask_whether_come(&self, partition: TopicPartition, next_offset: i64) -> Result<bool, NotAnswered> {
-        let asked = self.log.watermarks(partition, END_TIMEOUT);
-        let (_, end) = asked.map_err(|_| NotAnswered::Unavailable)?;
+        let asked = self.log.ends([partition], END_TIMEOUT);
+        let end = asked.ok().and_then(|ends| ends.get(&partition).copied());
+        let end = end.ok_or(NotAnswered::Unavailable)?;
         self.ends[slot_of(partition, self.partitions)].fetch_max(end, Ordering::AcqRel);
         Ok(end >= next_offset)
     }

@@ -15,8 +15,8 @@ use crate::writer::Upto;
 /// Records that go to the writers at once.
 const BATCH_RECORDS: usize = 512;
 
-/// How long the broker may take to say where the log ends.
-const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the brokers may take to say where logs end.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Batches that the writers have not folded yet, at most: what is read faster than it is folded would pile up.
 const QUEUED_MAX: usize = 64;
@@ -298,22 +298,24 @@ impl Reading {
 
     /// Asks the broker where each log ends that is to be read up to its end.
     fn find_ends(&mut self) -> Result<(), LogError> {
+        let unknown = self.active.values().filter(|read| read.until.is_none());
+        let unknown: Vec<_> = unknown.map(|read| read.job.partition).collect();
+        let ends = self.reader.ends(unknown, ENDS_TIMEOUT)?;
         let mut done = Vec::new();
-        for (partition, read) in &mut self.active {
-            if read.until.is_some() {
+        for (partition, high) in ends {
+            let Some(read) = self.active.get_mut(&partition) else {
                 continue;
-            }
-            let (_, high) = self.reader.watermarks(*partition, WATERMARK_TIMEOUT)?;
+            };
             read.until = Some(high);
             self.progress.total += (high - read.next).max(0);
             if high < read.next {
                 send(&self.inputs, &self.queued, read, ReadEnd::Truncated);
-                done.push(*partition);
+                done.push(partition);
             } else if high == read.next {
                 send(&self.inputs, &self.queued, read, ReadEnd::Reached);
                 read.reached = true;
                 if read.job.upto != Upto::Ever {
-                    done.push(*partition);
+                    done.push(partition);
                 }
             }
         }

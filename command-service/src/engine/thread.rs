@@ -46,6 +46,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long it rests where somebody waits for a barrier that is not due yet.
 const HURRY: Duration = Duration::from_millis(1);
 
+/// How often quiet partitions are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// How often steps that found no writer are tried again.
 const RETRY_STEPS: Duration = Duration::from_millis(500);
 
@@ -75,8 +78,8 @@ pub(super) struct Writers {
     sources_changed: bool,
     /// Slots where somebody waits for a barrier that is not due yet.
     proving: Vec<usize>,
-    /// The partition that was looked at last.
-    looked: usize,
+    /// When quiet partitions were looked at.
+    looked: Instant,
     stopping: bool,
 }
 
@@ -127,7 +130,7 @@ impl Writers {
             appended: 0,
             sources_changed: false,
             proving: Vec::new(),
-            looked: 0,
+            looked: Instant::now(),
             stopping: false,
         })
     }
@@ -433,18 +436,19 @@ impl Writers {
         metrics::record_backlog(backlog, self.manager.len(), self.shared.admission.work_max());
     }
 
-    /// Looks at one partition after the other that is this instance's own and quiet, one with each tick.
+    /// Looks at the partitions that are this instance's own and quiet, now and then: at all of them at once, as the broker is
+    /// asked once then where they end.
     fn look(&mut self) {
-        let quiet: Vec<bool> = self
-            .slots
-            .iter_mut()
-            .map(|slot| slot.is_quiet() && slot.is_owned())
-            .collect();
-        let turns = (1..=quiet.len()).map(|step| (self.looked + step) % quiet.len());
-        if let Some(number) = turns.into_iter().find(|number| quiet[*number]) {
-            self.looked = number;
-            self.slots[number].core.look();
-            self.carry_out(number);
+        let is_due = self.looked.elapsed() >= LOOK_EVERY;
+        for number in 0..self.slots.len() {
+            let slot = &mut self.slots[number];
+            if slot.is_quiet() && slot.is_owned() && is_due {
+                slot.core.look();
+                self.carry_out(number);
+            }
+        }
+        if is_due {
+            self.looked = Instant::now();
         }
     }
 }

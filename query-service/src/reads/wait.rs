@@ -8,6 +8,7 @@ use futures::future::{BoxFuture, select_all};
 
 use super::Reads;
 use crate::models::Model;
+use crate::watcher::covers;
 
 /// A token is compared with the log's end only after this much waiting: until then the models are likely just catching up.
 const SUSPICIOUS_AFTER: Duration = Duration::from_millis(100);
@@ -65,11 +66,8 @@ impl Reads {
 
     /// Whether the log's end is before what is wanted. No, where nobody says.
     async fn is_ahead(&self, wanted: &Positions) -> bool {
-        for (partition, offset) in wanted.iter() {
-            if self.ends.of(partition).await.is_some_and(|end| end < offset) {
-                return true;
-            }
-        }
-        false
+        let partitions = wanted.iter().map(|(partition, _)| partition).collect();
+        let ends = self.ends.of(partitions).await;
+        ends.is_some_and(|ends| !covers(&ends, wanted))
     }
 }

@@ -150,7 +150,7 @@ async fn listen(following: &Following, tail: &Tail) {
             .iter()
             .map(|partition| tail.tags().position(*partition))
             .collect();
-        if let Some(ends) = following.ends.of_all(&partitions).await {
+        if let Some(ends) = following.ends.of(partitions.clone()).await {
             let end = |partition| ends.get(partition).unwrap_or(0);
             if partitions
                 .iter()

@@ -89,11 +89,11 @@ impl Store for PostgresStore {
             from: found,
             to: Checkpoint::BEGINNING,
         }];
-        let moved = Statement::of(Part {
+        let statement = Statement::of(Part {
             moves: &moves,
             ..Part::default()
         })?;
-        if moved.run(&mut transaction).await? == Committed::Yes {
+        if statement.run(&mut transaction).await? == Committed::Yes {
             let deletes: &[&'static str] = match partition.topic {
                 Topic::Orders => &[
                     "DELETE FROM orders WHERE partition = $1",

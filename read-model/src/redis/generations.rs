@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use ::redis::aio::ConnectionManager;
 use ::redis::{AsyncCommands, Script};
-use eventlog::{Checkpoint, LogId, Positions};
+use eventlog::{Checkpoint, LogId, Positions, TopicPartition};
 
-use super::keys::partitions;
 use super::{Keys, RedisStore, connection, parse_watermark, watermark};
 use crate::compare::Comparison;
 use crate::generations::{Generation, Generations, MODEL_VERSION, live};
@@ -109,7 +108,7 @@ impl RedisGenerations {
         let script = Script::new(script);
         let mut call = script.prepare_invoke();
         call.key(keys.registry());
-        for partition in partitions(self.partitions) {
+        for partition in TopicPartition::all(self.partitions) {
             call.key(of(keys, partition));
         }
         for arg in args {
@@ -144,10 +143,12 @@ impl RedisGenerations {
     /// How far a generation is.
     pub(super) async fn place(&self, keys: &Keys, number: i32) -> Result<Positions, StoreError> {
         let keys = keys.of(number);
-        let names: Vec<String> = partitions(self.partitions).map(|at| keys.watermark(at)).collect();
+        let names: Vec<String> = TopicPartition::all(self.partitions)
+            .map(|at| keys.watermark(at))
+            .collect();
         let texts: Vec<Option<String>> = self.connection.clone().mget(names).await?;
         let mut positions = Positions::new();
-        for (partition, text) in partitions(self.partitions).zip(texts) {
+        for (partition, text) in TopicPartition::all(self.partitions).zip(texts) {
             if let Some(text) = text {
                 positions.observe(partition, parse_watermark(&text)?.next_offset);
             }
@@ -229,7 +230,9 @@ impl Generations for RedisGenerations {
     }
 
     async fn is_whole(&self, number: i32) -> Result<bool, StoreError> {
-        let names: Vec<String> = partitions(self.partitions).map(|at| self.keys.live(at)).collect();
+        let names: Vec<String> = TopicPartition::all(self.partitions)
+            .map(|at| self.keys.live(at))
+            .collect();
         let found: Vec<Option<i32>> = self.connection.clone().mget(names).await?;
         Ok(found.iter().all(|found| *found == Some(number)))
     }

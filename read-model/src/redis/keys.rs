@@ -144,13 +144,6 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Every partition of a log with so many.
-pub(crate) fn partitions(count: i32) -> impl Iterator<Item = TopicPartition> {
-    Topic::ALL
-        .into_iter()
-        .flat_map(move |topic| (0..count).map(move |partition| TopicPartition { topic, partition }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use eventlog::{Checkpoint, Positions, Topic, TopicPartition};
 use uuid::Uuid;
 
 use super::batch::{Batches, Stored};
-use super::keys::{KeysOf, partitions};
+use super::keys::KeysOf;
 use super::{Keys, connection, document, parse_watermark};
 use crate::deployment::{self, Deployment};
 use crate::reading::Reading;
@@ -104,7 +104,7 @@ impl RedisReader {
         for _ in 0..ATTEMPTS_MAX {
             let keys = self.keys.of(self.live.load(Ordering::Relaxed));
             let mut pipeline = ::redis::pipe();
-            for partition in partitions(count) {
+            for partition in TopicPartition::all(count) {
                 pipeline.mget(&[self.keys.live(partition), keys.watermark(partition)]);
             }
             let found: Vec<(Option<i32>, Option<String>)> =
@@ -113,7 +113,7 @@ impl RedisReader {
                 return Err(StoreError::Absent);
             }
             let (mut checkpoints, mut moved) = (BTreeMap::new(), false);
-            for (partition, (live, text)) in partitions(count).zip(found) {
+            for (partition, (live, text)) in TopicPartition::all(count).zip(found) {
                 let Some(live) = live else { continue };
                 moved |= !self.is_live(&keys, Some(live))?;
                 if let Some(text) = text {

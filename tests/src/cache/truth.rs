@@ -66,9 +66,7 @@ pub struct Truth {
 impl Truth {
     /// Of an empty log of so many partitions.
     pub fn new(partitions: i32) -> Self {
-        let all = Topic::ALL
-            .into_iter()
-            .flat_map(|topic| (0..partitions).map(move |partition| TopicPartition { topic, partition }));
+        let all = TopicPartition::all(partitions);
         Self {
             partitions,
             chains: all

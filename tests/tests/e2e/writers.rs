@@ -30,8 +30,7 @@ fn by_each(pipeline: &Pipeline) -> Vec<Writers> {
 }
 
 fn all_partitions() -> Vec<TopicPartition> {
-    let partitions = |topic| (0..PARTITIONS).map(move |partition| TopicPartition { topic, partition });
-    Topic::ALL.into_iter().flat_map(partitions).collect()
+    TopicPartition::all(PARTITIONS).collect()
 }
 
 fn tokens(pipeline: &Pipeline) -> TokenKey {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Setup, eventually, partition};
+use e2e::{Setup, eventually};
 use eventlog::{Positions, TokenKey, Topic, TopicPartition, topics};
 use query_service::writers::Writers;
 use service_kit::config::Secret;
@@ -23,10 +23,7 @@ async fn proofs_and_readings_survive_the_owner() {
     let tokens = TokenKey::new(secret.expose().as_bytes(), log_id);
     let urls = pipeline.services.command_urls();
     let writers = Writers::new(urls.iter().map(|url| url.parse().unwrap()).collect(), &secret).unwrap();
-    let all: Vec<TopicPartition> = Topic::ALL
-        .into_iter()
-        .flat_map(|topic| (0..4).map(move |number| partition(topic, number)))
-        .collect();
+    let all: Vec<TopicPartition> = TopicPartition::all(4).collect();
     for round in 0..2 * INSTANCES {
         eventually("the instances know each other", PATIENCE, async || {
             for number in 1..=INSTANCES {
