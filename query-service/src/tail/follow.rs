@@ -21,6 +21,9 @@ pub(crate) type Places = BTreeMap<TopicPartition, Checkpoint>;
 const POLL: Duration = Duration::from_millis(100);
 /// So many records are taken in before it is said that they are: a move costs those who wait more than a record does.
 const CHUNK_RECORDS_MAX: usize = 256;
+/// Pause after fewer records than that. What is appended meanwhile comes with one fetch, which costs the broker more than the
+/// records in it; and nobody waits for the tail but streams: who names a position is answered by a model until it is here.
+const REST: Duration = Duration::from_millis(5);
 /// The log is looked at again, as to whether it is still the same, at most this often.
 const SUSPECT_EVERY: Duration = Duration::from_secs(30);
 const TROUBLE_LOG_EVERY: Duration = Duration::from_secs(10);
@@ -136,6 +139,9 @@ impl Follower {
             }
             metrics::tail_records(records);
             self.tail.say_moved();
+        }
+        if (1..CHUNK_RECORDS_MAX).contains(&records) {
+            std::thread::sleep(REST);
         }
         Ok(odd)
     }
