@@ -19,8 +19,9 @@ const EVENT_INDEXES: &str = include_str!("../../generation/event-indexes.sql");
 const LOCK: i64 = 0x7461_696c;
 
 /// Waits for who writes the generation, and keeps him out: each of his transactions begins with the checkpoints. Locks of the
-/// other tables alone could meet his half way.
-const ALONE: &str = "LOCK TABLE checkpoints IN SHARE ROW EXCLUSIVE MODE";
+/// other tables alone could meet his half way, and so could a weaker one of this: before he changes checkpoints, he locks
+/// rows of them, which only this mode does not let by.
+const ALONE: &str = "LOCK TABLE checkpoints IN EXCLUSIVE MODE";
 
 /// The generations of the model in Postgres.
 #[derive(Clone, Debug)]
