@@ -152,3 +152,56 @@ async fn sales_become_sums_when_a_generation_has_been_filled() {
     assert_eq!(place(&mut store, &[order(5, 1)]).await.unwrap(), Committed::Yes);
     assert_eq!(sold(&generations, one, &url).await, 10);
 }
+
+#[tokio::test]
+async fn a_batch_of_which_one_checkpoint_is_another_stores_nothing() {
+    let (generations, one, _) = filling("half-moved").await;
+    let mut store = generations.store(one.number).unwrap();
+    let topic = Topic::Orders;
+    let both = [PARTITION, TopicPartition { topic, partition: 1 }];
+    let before = store.checkpoints(&both).await.unwrap();
+    let placed = order(1, 1);
+    let mut half = batch(before[&PARTITION]);
+    half.placed.push((PARTITION.partition, &placed));
+    half.moves.push(Move {
+        partition: both[1],
+        from: at(5),
+        to: at(6),
+    });
+    assert_eq!(store.commit(&half).await.unwrap(), Committed::Superseded);
+    assert_eq!(store.checkpoints(&both).await.unwrap(), before);
+    let ids = [(PARTITION.partition, placed.view.order_id)];
+    assert!(store.load_orders(&ids).await.unwrap().is_empty());
+    half.moves.pop();
+    assert_eq!(store.commit(&half).await.unwrap(), Committed::Yes);
+    assert_eq!(store.load_orders(&ids).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_discards_a_generation_meets_no_writer_half_way() {
+    let (generations, first, _) = filling("discarded").await;
+    generations.discard(first).await.unwrap();
+    for round in 0..30 {
+        let number = generations.create().await.unwrap();
+        let mut store = generations.store(number).unwrap();
+        let mut from = store.checkpoints(from_ref(&PARTITION)).await.unwrap()[&PARTITION];
+        let writer = tokio::spawn(async move {
+            loop {
+                let next = batch(from);
+                match store.commit(&next).await {
+                    Ok(committed) => assert_eq!(committed, Committed::Yes),
+                    Err(error) => return (from, error),
+                }
+                from = next.moves[0].to;
+            }
+        });
+        tokio::time::sleep(std::time::Duration::from_millis(20 + round)).await;
+        let all = generations.list().await.unwrap();
+        let one = all.into_iter().find(|one| one.number == number).unwrap();
+        generations.discard(one).await.expect("it waits for the writer");
+        let (written, error) = writer.await.unwrap();
+        assert!(written.next_offset > 1, "it wrote before");
+        let error = error.to_string();
+        assert!(error.contains("does not exist"), "{error}");
+    }
+}
