@@ -261,8 +261,13 @@ async fn what_was_is_the_fold_of_the_log() {
         for topic in Topic::ALL {
             let path = format!("/v1/positions?topic={}&at=latest", topic.name(&prefix));
             for model in ["redis", "postgres"] {
-                let request = client.query(&path).header("tailwater-model", model);
-                let found = send(request).await.expect(200);
+                // A model that is being made at first is not there yet.
+                let found = eventually("the model answers", Duration::from_secs(20), async || {
+                    let request = client.query(&path).header("tailwater-model", model);
+                    let found = send(request).await;
+                    (found.status == 200).then_some(found)
+                })
+                .await;
                 assert_eq!(found.header("cache-control"), Some("no-store"));
                 positions.push(found.json);
             }
