@@ -7,7 +7,6 @@ use anyhow::{Context as _, ensure};
 use devstack::Signal;
 use eventlog::{LogReader, TopicPartition};
 use read_model::postgres::PostgresGenerations;
-use schemas::Topic;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -169,15 +168,8 @@ async fn kill_and_start(rig: &Rig, model: &PostgresGenerations) -> anyhow::Resul
 async fn log_end(rig: &Rig) -> anyhow::Result<u64> {
     let log = rig.log();
     tokio::task::spawn_blocking(move || {
-        let reader = LogReader::new(&log, "bench-ends")?;
-        let mut records = 0;
-        for topic in [Topic::Orders, Topic::Stock] {
-            for partition in 0..PARTITIONS {
-                let at = TopicPartition { topic, partition };
-                records += reader.watermarks(at, TIMEOUT)?.1.unsigned_abs();
-            }
-        }
-        Ok(records)
+        let ends = LogReader::new(&log, "bench-ends")?.ends(TopicPartition::all(PARTITIONS), TIMEOUT)?;
+        Ok(ends.values().map(|end| end.unsigned_abs()).sum())
     })
     .await
     .context("a thread that asks Kafka panicked")?
