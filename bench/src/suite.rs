@@ -21,6 +21,7 @@ pub mod report;
 pub mod requests;
 pub mod rig;
 pub mod rolling;
+pub mod spent;
 pub mod start;
 pub mod streams;
 pub mod visible;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use service_kit::{
     basics::{Basics, Leaving, finish},
     config::{Config, ConfigError, Settings},
+    health::START,
     json, run, serve,
 };
 
@@ -39,6 +40,7 @@ async fn constant(context: run::Context<ConstantConfig>) -> anyhow::Result<()> {
     let listener = serve::bind(context.config.listen).await?;
     let note =
         post(|_: Path<String>, _: Bytes| async { json::respond_bytes(201, Bytes::from_static(ANSWER)) });
+    context.health.up(START);
     let routes = Router::new().route("/v1/orders/{id}/notes", note);
     let basics = Basics {
         health: context.health,

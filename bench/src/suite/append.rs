@@ -32,6 +32,7 @@ use super::{
     report::{Figure, Finding, Goal},
     requests::{AUTHOR, RECORD_BYTES, fitting_text},
     rig::{PARTITIONS, Rig},
+    spent::PerOperation,
 };
 
 /// The first part of the names of the engine's topics: two writers on one partition would be slow.
@@ -63,7 +64,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     create_topic(&log.bootstrap, TOPIC).await?;
     let through = engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?;
     let (mut ours, mut theirs, mut through_engine) = (Vec::new(), Vec::new(), Vec::new());
-    let mut of_values = Vec::new();
+    let (mut of_values, mut cost) = (Vec::new(), PerOperation::default());
     let mut log_bytes = 0;
     let perf = |bytes| {
         let (records, warm_up) = (rig.pace.count(PERF_RECORDS), rig.pace.count(PERF_WARM_UP));
@@ -78,7 +79,13 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         theirs.push(perf(log_bytes)?);
         of_values.push(perf(RECORD_BYTES)?);
         let (warm_up, duration) = (rig.pace.seconds(2), rig.pace.seconds(6));
+        let (before, answered) = (rig.spent(), writers.answered);
         ours.push(writers.measure(warm_up, duration)?);
+        cost.push(
+            "a record",
+            &rig.spent().since(&before),
+            writers.answered - answered,
+        );
         drop(writers);
         through_engine.push(through.measure(round, warm_up, duration).await?);
         eprintln!(
@@ -100,6 +107,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "through_the_engine_per_second": through_engine,
             "kafka_producer_perf_test_per_second": theirs,
             "kafka_producer_perf_test_of_values_alone_per_second": of_values,
+            "processor_us_per_record": cost.raw(),
             "record_bytes": log_bytes,
             "value_bytes": RECORD_BYTES,
             "partitions": PARTITIONS,

@@ -23,6 +23,8 @@ use devstack::{
 use eventlog::LogConfig;
 use schemas::Codec;
 
+use super::spent::Spent;
+
 /// Partitions of each topic.
 pub const PARTITIONS: i32 = 12;
 
@@ -103,6 +105,11 @@ impl Rig {
     /// The components; to be shared with a thread that waits for them.
     pub fn stack(&self) -> Arc<Stack> {
         Arc::clone(&self.stack)
+    }
+
+    /// Processor time of everything that runs, so far.
+    pub fn spent(&self) -> Spent {
+        Spent::so_far(self.stack.processes())
     }
 
     /// Where the log is.

@@ -10,6 +10,7 @@ use super::{
     report::{Figure, Finding, Goal},
     requests::{fitting_text, note, place_orders, receive_stock, rest},
     rig::{Pace, Rig},
+    spent::PerOperation,
 };
 use crate::load::{Request, Target};
 
@@ -18,7 +19,7 @@ const CONNECTIONS: usize = 256;
 /// Partitions of each topic. A producer sends one request for each, so batches form where records wait for each other.
 const PARTITIONS: &str = "1";
 /// Orders that notes are put on, so many that each gets a few dozen.
-const ORDERS: usize = 20_000;
+const ORDERS: usize = 60_000;
 /// How long the broker's virtual machine warms up, in seconds.
 const WARM_UP_S: u64 = 20;
 
@@ -34,11 +35,15 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let warm_up = note(&target, "write-warm-up", &orders, &text);
     closed(rig.pace, &target, rig.pace.seconds(WARM_UP_S), warm_up).await?;
     let (mut ours, mut theirs, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut cost, mut constant_cost) = (PerOperation::default(), PerOperation::default());
     for round in 0..rig.pace.times(ROUNDS) {
+        let before = rig.spent();
         let constant_run = peak(rig.pace, &constant, note(&constant, "constant", &orders, &text)).await?;
         theirs.push(constant_run.per_second());
+        let between = rig.spent();
         let make = note(&target, &format!("write-{round}"), &orders, &text);
         let write = peak(rig.pace, &target, make).await?;
+        let after = rig.spent();
         ours.push(write.per_second());
         unavailable.push(write.unavailable);
         eprintln!(
@@ -47,6 +52,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             ours[round],
             theirs[round]
         );
+        cost.push("a note", &after.since(&between), write.acknowledged_ever);
+        constant_cost.push("a constant", &between.since(&before), constant_run.acknowledged_ever);
     }
     let what = "notes/s to those of a constant answer";
     let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.5));
@@ -56,6 +63,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         json!({
             "write_per_second": ours,
             "constant_per_second": theirs,
+            "processor_us_per_note": cost.raw(),
+            "processor_us_per_constant": constant_cost.raw(),
             "answers_503": unavailable,
             "connections": CONNECTIONS,
             "partitions": PARTITIONS,

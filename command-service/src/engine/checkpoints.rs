@@ -29,8 +29,13 @@ pub type SharedStore = Arc<Store<Shop>>;
 /// Commits that a crash leaves are at least so far apart while much is written: each costs the disk a wait.
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Checkpoints that only large aggregates make necessary are at least so far apart.
-const LARGE_EVERY: Duration = Duration::from_secs(1);
+/// After a checkpoint the thread rests so many times as long as it took, so that it has a tenth of a core: what changes all
+/// the time would be written over and over, a large aggregate as a whole each time.
+const REST: u32 = 9;
+
+/// A checkpoint that is so many times as old as it should be is made although the thread should rest: how long a start takes
+/// that follows a crash depends on it.
+const LATE: u32 = 3;
 
 /// How long the last checkpoints may take when the service ends.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,11 +45,11 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct CheckpointConfig {
     /// Where they are: below `state` in it.
     pub data_dir: PathBuf,
-    /// At least so often, where anything happened.
+    /// So often, where anything happened; up to three times as far apart where they would take more than a tenth of a core.
     pub every: Duration,
-    /// Also once so many aggregates and commands of a partition changed, or so many KiB of them, where the last one is a second
-    /// ago: a large aggregate is written as a whole with each. Taking them costs the writers some 100 ns for each;
-    /// writing them costs the less the more come at once, since their keys lie all over the file.
+    /// Also once so many aggregates and commands of a partition changed, or so many KiB of them; a large aggregate is written as a
+    /// whole with each. Taking changes costs the writers some 100 ns for each; writing them costs the less the more come at once,
+    /// since their keys lie all over the file.
     pub changes: usize,
     /// Aggregates in memory, over all partitions, about; a large one counts for each of its KiB. Others are read from the embedded store when somebody wants them.
     pub hot_aggregates: usize,
@@ -73,6 +78,7 @@ pub(super) struct Saved {
     pub slot: usize,
     number: u64,
     outcome: Outcome,
+    took: Duration,
 }
 
 enum Outcome {
@@ -107,6 +113,8 @@ pub(super) struct Checkpoints {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     inputs: Sender<Input>,
+    /// Until then nothing is taken that is not late.
+    rests_until: Instant,
     evicted: usize,
 }
 
@@ -133,6 +141,7 @@ impl Checkpoints {
             jobs: None,
             thread: None,
             inputs,
+            rests_until: now,
             evicted: 0,
         }
     }
@@ -165,22 +174,31 @@ impl Checkpoints {
     /// transactions the better.
     pub fn look<C>(&mut self, slot: usize, core: &mut Core<Shop, C>) {
         let Some(config) = &self.config else { return };
+        let now = Instant::now();
         let changes = if core.is_writing() {
             config.changes
         } else {
             self.share(|config| config.hot_aggregates / 4).max(config.changes)
         };
-        let now = Instant::now();
         let state = &mut self.slots[slot];
         let unstored = core.fold().unstored();
         if unstored == 0 && !state.saving {
             state.current_at = now;
         }
         let since = now.duration_since(state.taken_at);
-        let many = core.fold().unstored_count() >= changes || (unstored >= changes && since >= LARGE_EVERY);
-        if many || since >= config.every {
+        let reads_much = !core.is_writing() && core.fold().unstored_count() >= changes;
+        let (is_late, is_due) = (since >= config.every * LATE, since >= config.every);
+        let wants = is_due || unstored >= changes;
+        if is_late || reads_much || (wants && now >= self.rests_until && self.is_next(slot, is_due)) {
             self.take(slot, core);
         }
+    }
+
+    /// Whether nothing is being written, and of those that are due by the clock none is due for longer.
+    fn is_next(&self, slot: usize, is_due: bool) -> bool {
+        let taken_at = self.slots[slot].taken_at;
+        let mut others = self.slots.iter().filter(|other| other.store.is_some());
+        others.all(|other| !other.saving && (!is_due || other.taken_at >= taken_at))
     }
 
     /// Takes a delta of a writer, unless one is under way or there is nothing to take.
@@ -205,6 +223,7 @@ impl Checkpoints {
     pub fn saved<C>(&mut self, saved: Saved, core: &mut Core<Shop, C>) {
         let state = &mut self.slots[saved.slot];
         state.saving = false;
+        self.rests_until = Instant::now() + saved.took * REST;
         let cold = match saved.outcome {
             Outcome::Stored(cold) => {
                 state.current_at = state.taken_at;
@@ -323,6 +342,7 @@ fn run(inbox: &Receiver<Job>, inputs: &Sender<Input>) {
             slot,
             number,
             outcome,
+            took: began.elapsed(),
         }));
     }
 }

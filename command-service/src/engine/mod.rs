@@ -3,10 +3,11 @@
 //! One thread runs the writers of all partitions ([`thread`]); two read the log for them ([`reading`]); the producer has a
 //! thread of its own for delivery reports, and accepted commands are read by another ([`accepted`]). The process manager lives
 //! on the writers' thread ([`process_manager`]), as what it does is derived from their state. Checkpoints are written by
-//! another thread ([`checkpoints`]).
+//! another thread ([`checkpoints`]). Answers are given out by a task ([`answers`]).
 
 mod accepted;
 mod admission;
+mod answers;
 mod caller;
 mod checkpoints;
 mod handle;
@@ -96,6 +97,10 @@ pub struct Engine {
 }
 
 /// Starts the writers of all partitions. They rest until [`Handle::set_roles`] says what this instance is to each.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime: answers are given out on it.
 pub fn start(config: EngineConfig, codec: Codec) -> Result<Engine, LogError> {
     let (inputs, inbox) = crossbeam_channel::unbounded();
     let (errands, errands_out) = tokio::sync::mpsc::unbounded_channel();
@@ -110,6 +115,7 @@ pub fn start(config: EngineConfig, codec: Codec) -> Result<Engine, LogError> {
         inputs.clone(),
         readers,
         errands,
+        answers::Answers::on(&tokio::runtime::Handle::current()),
     )?;
     let handle = Handle::new(inputs, shared);
     let thread = std::thread::Builder::new()

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::EngineConfig;
 use super::accepted::{Accepted, Appended, Other};
 use super::admission::Gauge;
+use super::answers::Answers;
 use super::caller::Caller;
 use super::checkpoints::{Checkpoints, Saved};
 use super::handle::Shared;
@@ -46,6 +47,13 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long it rests where somebody waits for a barrier that is not due yet.
 const HURRY: Duration = Duration::from_millis(1);
 
+/// Rounds that follow each other faster than that wait for [`GATHER`] in between.
+const BUSY: Duration = Duration::from_micros(500);
+
+/// How long a busy thread lets inputs gather. Whoever sends one to a thread that waits for it has to wake it, which costs both of
+/// them more than most inputs take; a thread that sleeps for a while takes many at once.
+const GATHER: Duration = Duration::from_micros(100);
+
 /// How often quiet partitions are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -60,6 +68,7 @@ pub(super) struct Writers {
     readers: Readers,
     inputs: Sender<Input>,
     errands: UnboundedSender<Errand>,
+    answers: Answers,
     appender: Appender<Input>,
     manager: ProcessManager,
     accepted: Accepted,
@@ -94,6 +103,7 @@ impl Writers {
         inputs: Sender<Input>,
         readers: Readers,
         errands: UnboundedSender<Errand>,
+        answers: Answers,
     ) -> Result<Self, LogError> {
         let appender = new_appender(&config, &inputs)?;
         let accepted = Accepted::start(&config.log, inputs.clone())?;
@@ -117,6 +127,7 @@ impl Writers {
             readers,
             inputs,
             errands,
+            answers,
             appender,
             manager,
             accepted,
@@ -162,7 +173,7 @@ impl Writers {
     }
 
     fn work(&mut self, inbox: &Receiver<Input>) {
-        let mut ticked = Instant::now();
+        let (mut ticked, mut began) = (Instant::now(), Instant::now());
         loop {
             let patience = if self.proving.is_empty() { TICK } else { HURRY };
             match inbox.recv_timeout(patience) {
@@ -170,6 +181,7 @@ impl Writers {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            let is_busy = std::mem::replace(&mut began, Instant::now()).elapsed() < BUSY;
             for input in inbox.try_iter().take(INPUTS_AT_ONCE) {
                 self.take(input);
             }
@@ -179,9 +191,13 @@ impl Writers {
                 ticked = Instant::now();
                 self.tick();
             }
+            self.answers.hand_over();
             // The handles are the only ones beside ourselves that hold the shared part.
             if self.stopping || Arc::strong_count(&self.shared) == 1 {
                 return;
+            }
+            if is_busy {
+                std::thread::sleep(GATHER);
             }
         }
     }

@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use rpds::{HashTrieSetSync, VectorSync};
+use rpds::ListSync;
 use schemas::Timestamp;
 use schemas::orders::NoteAdded;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// Children of a node of the set of ids. Each note copies the nodes on the way to its id, so small nodes beat few levels.
-const DEGREE: u8 = 8;
-
-/// What a note takes beside its texts, about: itself, its share of the list and of the set.
+/// What a note takes beside its texts, about: itself, its share of the list and of the ids.
 const NOTE_BYTES: usize = 200;
+
+/// Up to so many ids, a run is copied with each id: as fast as anything else.
+const RUN_MIN: usize = 32;
 
 /// A note on an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +37,33 @@ pub struct Note {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes(Option<Arc<Kept>>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Kept {
-    list: VectorSync<Arc<Note>>,
-    ids: HashTrieSetSync<Uuid>,
+    /// The newest first: one more touches none of those that are there.
+    list: ListSync<Note>,
+    ids: Ids,
     bytes: usize,
+}
+
+/// Ids in sorted runs that are shared by all clones. One more makes one run of the last ones, as long as none is larger than
+/// those behind it together (J. L. Bentley, J. B. Saxe, 1980): each id is copied a few times only, and the runs are few.
+#[derive(Clone, Debug, Default)]
+struct Ids(Vec<Arc<[Uuid]>>);
+
+impl Ids {
+    fn insert(&mut self, id: Uuid) {
+        let mut merged = vec![id];
+        while let Some(last) = self.0.pop_if(|last| last.len() <= merged.len().max(RUN_MIN)) {
+            merged.extend_from_slice(&last);
+        }
+        // Mostly runs already.
+        merged.sort();
+        self.0.push(merged.into());
+    }
+
+    fn contains(&self, id: Uuid) -> bool {
+        self.0.iter().any(|run| run.binary_search(&id).is_ok())
+    }
 }
 
 impl Notes {
@@ -50,22 +72,15 @@ impl Notes {
         if self.contains(note.note_id) {
             return false;
         }
-        let notes = self.0.get_or_insert_with(|| {
-            Arc::new(Kept {
-                list: VectorSync::new_sync(),
-                ids: HashTrieSetSync::new_with_degree_sync(DEGREE),
-                bytes: 0,
-            })
-        });
-        let notes = Arc::make_mut(notes);
+        let notes = Arc::make_mut(self.0.get_or_insert_default());
         notes.bytes += NOTE_BYTES + note.author.len() + note.text.len();
-        notes.ids.insert_mut(note.note_id);
-        notes.list.push_back_mut(Arc::new(note));
+        notes.ids.insert(note.note_id);
+        notes.list.push_front_mut(note);
         true
     }
 
     pub(super) fn contains(&self, note_id: Uuid) -> bool {
-        self.0.as_ref().is_some_and(|notes| notes.ids.contains(&note_id))
+        self.0.as_ref().is_some_and(|notes| notes.ids.contains(note_id))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -79,9 +94,8 @@ impl Notes {
 
     /// In the order in which they were added.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Note> {
-        self.0
-            .iter()
-            .flat_map(|notes| notes.list.iter().map(AsRef::as_ref))
+        let newest_first: Vec<&Note> = self.0.iter().flat_map(|notes| &notes.list).collect();
+        newest_first.into_iter().rev()
     }
 }
 
@@ -143,5 +157,55 @@ impl<'de> Deserialize<'de> for Notes {
         }
 
         deserializer.deserialize_seq(Reading)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u128) -> Uuid {
+        // In no order.
+        Uuid::from_u128(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+    }
+
+    #[test]
+    fn every_id_is_found_in_few_runs_and_copies_stay_what_they_were() {
+        let mut ids = Ids::default();
+        let mut copies = Vec::new();
+        for number in 0..2_000 {
+            if number % 500 == 0 {
+                copies.push((number, ids.clone()));
+            }
+            ids.insert(id(number));
+            assert!(ids.0.len() <= 8, "{} runs of {}", ids.0.len(), number + 1);
+        }
+        assert!((0..2_000).all(|number| ids.contains(id(number))));
+        assert!(!ids.contains(id(2_000)));
+        for (count, copy) in copies {
+            assert!((0..2_000).all(|number| copy.contains(id(number)) == (number < count)));
+        }
+    }
+
+    #[test]
+    fn notes_are_listed_in_the_order_in_which_they_came_and_none_twice() {
+        let note = |number| Note {
+            note_id: id(number),
+            author: "a".to_owned(),
+            text: number.to_string(),
+            reply_to: None,
+            at: Timestamp(0),
+        };
+        let mut notes = Notes::default();
+        for number in 0..5 {
+            assert!(notes.add(note(number)));
+        }
+        let before = notes.clone();
+        assert!(!notes.add(note(3)));
+        assert_eq!(notes, before);
+        let texts: Vec<&str> = notes.iter().map(|note| note.text.as_str()).collect();
+        assert_eq!(texts, ["0", "1", "2", "3", "4"]);
+        assert!(notes.add(note(5)));
+        assert_eq!((notes.len(), before.len()), (6, 5));
     }
 }

@@ -109,8 +109,7 @@ impl Writers {
             replayed,
         };
         match caller {
-            // A client that gave up asks again with the same key.
-            Caller::Client(reply) => drop(reply.send(Ok(Standing::Answered(answered)))),
+            Caller::Client(reply) => self.answers.give(reply, Ok(Standing::Answered(answered))),
             Caller::Step(id, half) => self.step_answered(id, half, &answered),
             Caller::Accepted(id, offset) => {
                 self.pass(slot, offset);
@@ -122,7 +121,7 @@ impl Writers {
 
     fn turn_away(&mut self, slot: usize, caller: Caller, reason: NotAnswered) {
         match caller {
-            Caller::Client(reply) => drop(reply.send(Err(reason))),
+            Caller::Client(reply) => self.answers.give(reply, Err(reason)),
             Caller::Proof(reply, _place) => drop(reply.send(Err(reason))),
             Caller::Step(id, half) => self.step_stalled(id, half, reason),
             Caller::Accepted(id, offset) => {
