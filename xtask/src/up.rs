@@ -10,7 +10,7 @@ use anyhow::Result;
 use devstack::install::{components_folder, ensure};
 use devstack::layout::{Layout, workspace};
 use devstack::pins::pins;
-use devstack::services::{Counts, ServiceOptions, Services};
+use devstack::services::{ALLOCATOR, Counts, ServiceOptions, Services};
 use devstack::stack::{Options, Stack};
 use devstack::step::{Progress, seconds};
 
@@ -84,7 +84,13 @@ pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
         install()?;
         build::services(Profile::Release)?
     };
-    build::hand_over(Command::new(binaries.join("bench")).args(args))
+    // It runs writers itself.
+    let (allocator, keeps) = ALLOCATOR;
+    build::hand_over(
+        Command::new(binaries.join("bench"))
+            .args(args)
+            .env(allocator, keeps),
+    )
 }
 
 /// What the build and the components need.

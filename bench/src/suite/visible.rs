@@ -13,6 +13,7 @@ use super::{
     report::{Figure, Finding, Goal},
     requests::{order, receive_stock},
     rig::Rig,
+    spent::PerOperation,
 };
 use crate::load::{Client, Latencies, Request, Target};
 
@@ -46,8 +47,15 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         duration: rig.pace.seconds(seconds),
         again: true,
     };
+    let (mut at_peak, mut at_half) = (PerOperation::default(), PerOperation::default());
+    let before = rig.spent();
     let peak = drive(load(Arrivals::Closed, 10), order(&commands, "visible-peak")).await?;
     ensure!(peak.failed == 0, "orders failed: {:?}", peak.failures);
+    at_peak.push(
+        "an order at the peak",
+        &rig.spent().since(&before),
+        peak.acknowledged_ever,
+    );
     let rate = half(peak.per_second());
     let mut rounds: [Vec<Probed>; 2] = [Vec::new(), Vec::new()];
     for round in 0..rig.pace.times(ROUNDS) {
@@ -65,9 +73,12 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             )
         });
         let [redis, postgres] = probes;
+        let before = rig.spent();
         let (driven, redis, postgres) = tokio::join!(drive(steady, order(&commands, &run)), redis, postgres);
         let driven = driven?;
         ensure!(driven.failed == 0, "orders failed: {:?}", driven.failures);
+        let spent = rig.spent().since(&before);
+        at_half.push("an order, with the probes", &spent, driven.acknowledged_ever);
         for (model, probed) in [redis?, postgres?].into_iter().enumerate() {
             eprintln!(
                 "  round {}: {} at {rate} orders/s: {}",
@@ -84,7 +95,12 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             .collect()
     };
     let mut figures = Vec::new();
-    let mut raw = json!({"per_second": rate, "peak_per_second": peak.per_second()});
+    let mut raw = json!({
+        "per_second": rate,
+        "peak_per_second": peak.per_second(),
+        "processor_us_per_order": at_half.raw(),
+        "processor_us_per_order_at_the_peak": at_peak.raw(),
+    });
     for (model, probed) in MODELS.iter().zip(&rounds) {
         for (of_hundred, goal) in [(50.0, 8.0), (99.0, 25.0)] {
             let visible = ms(probed, of_hundred, |probed| &probed.visible);
