@@ -153,7 +153,12 @@ mod tests {
             own: 2,
             ended: 1,
         };
-        let lives = Lives(HashMap::from([(7, life), (8, child(7)), (9, child(8)), (10, child(1))]));
+        let lives = Lives(HashMap::from([
+            (7, life),
+            (8, child(7)),
+            (9, child(8)),
+            (10, child(1)),
+        ]));
         assert_eq!(lives.of_one(7), Duration::from_millis(750));
         assert_eq!(lives.of_tree(7), Duration::from_millis(960));
         assert_eq!(lives.of_tree(11), Duration::ZERO);
@@ -170,7 +175,8 @@ mod tests {
                     .collect(),
             )
         };
-        let since = spent(&[("kafka", 70), ("idle", 5), ("new", 20)]).since(&spent(&[("kafka", 50), ("idle", 5)]));
+        let since =
+            spent(&[("kafka", 70), ("idle", 5), ("new", 20)]).since(&spent(&[("kafka", 50), ("idle", 5)]));
         assert_eq!(since, spent(&[("kafka", 20), ("new", 20)]));
         assert!((since.per_operation(10)["kafka"] - 2_000.0).abs() < 1e-9);
         let mut rounds = PerOperation::default();

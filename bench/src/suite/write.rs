@@ -53,7 +53,11 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             theirs[round]
         );
         cost.push("a note", &after.since(&between), write.acknowledged_ever);
-        constant_cost.push("a constant", &between.since(&before), constant_run.acknowledged_ever);
+        constant_cost.push(
+            "a constant",
+            &between.since(&before),
+            constant_run.acknowledged_ever,
+        );
     }
     let what = "notes/s to those of a constant answer";
     let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.5));
