@@ -198,8 +198,9 @@ pub(crate) fn shared_settings(brokers: usize) -> BTreeMap<String, String> {
         ("share.coordinator.state.topic.num.partitions", "4"),
         ("share.coordinator.state.topic.replication.factor", &replicas),
         ("share.coordinator.state.topic.min.isr", in_sync),
-        ("num.network.threads", "2"),
-        ("num.io.threads", "4"),
+        // On two cores more of them only wake each other.
+        ("num.network.threads", "1"),
+        ("num.io.threads", "2"),
         ("num.recovery.threads.per.data.dir", "2"),
         // A broker that was killed may register again only when its old session is over.
         ("broker.session.timeout.ms", "3000"),
