@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use devstack::process::{Processes, State};
 use serde_json::{Value, json};
 
@@ -43,6 +44,12 @@ impl Spent {
             (name.clone(), now.saturating_sub(before))
         });
         Self(spent.filter(|(_, spent)| !spent.is_zero()).collect())
+    }
+
+    /// Of one process; an error where it spent nothing, as then it does not run.
+    pub fn of(&self, name: &str) -> anyhow::Result<Duration> {
+        let spent = self.0.get(name).copied();
+        spent.with_context(|| format!("{name} does not run"))
     }
 
     /// Microseconds of each process for each of so many operations.
@@ -161,6 +168,9 @@ mod tests {
         ]));
         assert_eq!(lives.of_one(7), Duration::from_millis(750));
         assert_eq!(lives.of_tree(7), Duration::from_millis(960));
+        let spaces = "7 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0";
+        let spaces = Lives(HashMap::from([(7, Life::parse(spaces).unwrap())]));
+        assert_eq!(spaces.of_one(7), Duration::from_secs(3));
         assert_eq!(lives.of_tree(11), Duration::ZERO);
         assert_eq!(Life::parse("7 (a) S 1"), None);
     }
@@ -178,6 +188,8 @@ mod tests {
         let since =
             spent(&[("kafka", 70), ("idle", 5), ("new", 20)]).since(&spent(&[("kafka", 50), ("idle", 5)]));
         assert_eq!(since, spent(&[("kafka", 20), ("new", 20)]));
+        assert_eq!(since.of("new").unwrap(), Duration::from_millis(20));
+        assert!(since.of("idle").is_err());
         assert!((since.per_operation(10)["kafka"] - 2_000.0).abs() < 1e-9);
         let mut rounds = PerOperation::default();
         rounds.push("", &since, 10);

@@ -2,7 +2,6 @@
 //! orders. Every stream must get each of its events, and the service may use one core.
 
 use std::{
-    fs,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -11,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use devstack::{process::State, services::Services};
+use devstack::services::Services;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -146,7 +145,7 @@ async fn measure(
         seen.open.load(Ordering::Relaxed) == STREAMS
     })
     .await?;
-    let (begin, cpu) = (Instant::now(), cpu_seconds(services, SERVICE)?);
+    let (begin, before) = (Instant::now(), rig.spent());
     let load = Load {
         targets: vec![commands.clone()],
         connections: CONNECTIONS,
@@ -163,7 +162,7 @@ async fn measure(
     })
     .await?;
     let took = begin.elapsed().as_secs_f64();
-    let cores = (cpu_seconds(services, SERVICE)? - cpu) / took;
+    let cores = rig.spent().since(&before).of(SERVICE)?.as_secs_f64() / took;
     let kib_per_stream = (resident_mib(services, SERVICE)? - before_mib) * 1024.0 / as_f64(STREAMS as u64);
     let events = seen.events.load(Ordering::Relaxed);
     ensure!(events == expected, "{events} events came instead of {expected}");
@@ -292,32 +291,9 @@ async fn wait_until(
     Ok(())
 }
 
-/// The processor time that a service has used, in seconds.
-fn cpu_seconds(services: &Services, name: &str) -> anyhow::Result<f64> {
-    let State::Running(pid) = services.processes().state(name) else {
-        bail!("{name} does not run");
-    };
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    parse_cpu_seconds(&stat).context("no processor time")
-}
-
-/// proc(5): the 14th and 15th fields, in hundredths of a second on every Linux that we run on.
-fn parse_cpu_seconds(stat: &str) -> Option<f64> {
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11).map(str::parse::<u64>);
-    let ticks = fields.next()?.ok()? + fields.next()?.ok()?;
-    Some(as_f64(ticks) / 100.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn processor_time_is_read_behind_a_name_with_spaces() {
-        let stat = "7 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0";
-        assert_eq!(parse_cpu_seconds(stat), Some(3.0));
-    }
 
     #[test]
     fn what_is_looked_for_is_found_across_pieces() {
