@@ -1,4 +1,4 @@
-//! What `cargo xtask bench` runs: the write side and the read side on real components, each measurement beside what it is compared with.
+//! What `cargo xtask bench` runs: the pipeline and its parts on real components, each measurement beside what it is compared with.
 //!
 //! Each benchmark has a private stack ([`rig`]), starts on nothing, and takes at most eight minutes. Where something is compared,
 //! both sides take turns in the same run, so that a machine that others use too is as slow for the one as for the other. What is
@@ -8,11 +8,15 @@
 pub mod ack;
 pub mod append;
 pub mod catch_up;
+pub mod cpu;
 pub mod drive;
 pub mod failover;
 pub mod log;
+pub mod models;
+pub mod orders;
 pub mod outage;
 pub mod overload;
+pub mod pipeline;
 pub mod producer;
 pub mod read;
 pub mod rebuild;
@@ -24,6 +28,7 @@ pub mod rolling;
 pub mod spent;
 pub mod start;
 pub mod streams;
+pub mod three;
 pub mod visible;
 pub mod write;
 
@@ -49,8 +54,16 @@ pub enum Name {
     Append,
     /// Notes over HTTP, beside a server that answers with a constant
     Write,
+    /// Single-line orders with everything running, beside a server that answers with a constant
+    Pipeline,
+    /// Processor time of our processes for each projected command
+    Cpu,
+    /// The real orders, as fast as they go, beside the writer in process
+    Orders,
     /// Acknowledgement latency at half of the peak, beside a bare producer
     Ack,
+    /// `append`, `write` and `ack` on three brokers
+    Three,
     /// Three times the capacity for two minutes
     Overload,
     /// Fifty times kill -9 of a partition's owner
@@ -79,7 +92,7 @@ pub enum Name {
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
     name = "bench",
-    about = "The benchmarks of the write side and of the read side, each on a private stack"
+    about = "The benchmarks of the pipeline and of its parts, each on a private stack"
 )]
 pub struct Options {
     /// Which to run; all of them unless any is named
@@ -87,6 +100,9 @@ pub struct Options {
     /// Tiny durations, to see whether everything works; the figures mean nothing
     #[arg(long)]
     quick: bool,
+    /// Watch the pipeline for five minutes, not one
+    #[arg(long)]
+    long: bool,
 }
 
 impl Name {
@@ -94,7 +110,11 @@ impl Name {
         match self {
             Self::Append => "append",
             Self::Write => "write",
+            Self::Pipeline => "pipeline",
+            Self::Cpu => "cpu",
+            Self::Orders => "orders",
             Self::Ack => "ack",
+            Self::Three => "three",
             Self::Overload => "overload",
             Self::Failover => "failover",
             Self::Rolling => "rolling",
@@ -109,22 +129,26 @@ impl Name {
         }
     }
 
-    async fn run(self, rig: &Rig) -> anyhow::Result<Finding> {
+    async fn run(self, pace: Pace) -> anyhow::Result<Finding> {
         match self {
-            Self::Append => append::run(rig).await,
-            Self::Write => write::run(rig).await,
-            Self::Ack => ack::run(rig).await,
-            Self::Overload => overload::run(rig).await,
-            Self::Failover => failover::run(rig).await,
-            Self::Rolling => rolling::run(rig).await,
-            Self::Outage => outage::run(rig).await,
-            Self::Start => start::run(rig).await,
-            Self::Replay => replay::run(rig).await,
-            Self::Read => read::run(rig).await,
-            Self::Visible => visible::run(rig).await,
-            Self::Streams => streams::run(rig).await,
-            Self::Rebuild => rebuild::run(rig).await,
-            Self::CatchUp => catch_up::run(rig).await,
+            Self::Append => on_stack(pace, 1, append::run).await,
+            Self::Write => on_stack(pace, 1, write::run).await,
+            Self::Pipeline => on_stack(pace, 1, pipeline::run).await,
+            Self::Cpu => on_stack(pace, 1, cpu::run).await,
+            Self::Orders => on_stack(pace, 1, orders::run).await,
+            Self::Ack => on_stack(pace, 1, ack::run).await,
+            Self::Three => three::run(pace).await,
+            Self::Overload => on_stack(pace, 1, overload::run).await,
+            Self::Failover => on_stack(pace, 1, failover::run).await,
+            Self::Rolling => on_stack(pace, 1, rolling::run).await,
+            Self::Outage => on_stack(pace, 1, outage::run).await,
+            Self::Start => on_stack(pace, 1, start::run).await,
+            Self::Replay => on_stack(pace, 1, replay::run).await,
+            Self::Read => on_stack(pace, 1, read::run).await,
+            Self::Visible => on_stack(pace, 1, visible::run).await,
+            Self::Streams => on_stack(pace, 1, streams::run).await,
+            Self::Rebuild => on_stack(pace, 1, rebuild::run).await,
+            Self::CatchUp => on_stack(pace, 1, catch_up::run).await,
         }
     }
 }
@@ -141,7 +165,7 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let folder = workspace().join("bench/results");
     let (mut findings, mut failures) = (Vec::new(), Vec::new());
     for &name in names {
-        match one(name, options.quick).await {
+        match one(name, &options).await {
             Ok(finding) => {
                 let file = run.save(&folder, name.as_str(), &finding)?;
                 eprintln!("· {}: written to {}", name.as_str(), file.display());
@@ -163,16 +187,31 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     Ok(findings.iter().all(|(_, finding)| finding.met))
 }
 
-async fn one(name: Name, quick: bool) -> anyhow::Result<Finding> {
+async fn one(name: Name, options: &Options) -> anyhow::Result<Finding> {
     eprintln!("· {}", name.as_str());
     let begin = Instant::now();
-    let rig = Rig::start(Pace { quick })?;
+    let pace = Pace {
+        quick: options.quick,
+        long: options.long,
+        times_max: usize::MAX,
+    };
+    let ran = tokio::time::timeout(TIME_MAX, name.run(pace)).await;
+    let finding = ran.with_context(|| format!("it takes longer than {TIME_MAX:?}"))??;
+    eprintln!("· {} took {:?}", name.as_str(), begin.elapsed());
+    Ok(finding)
+}
+
+/// Runs something on a new stack with so many brokers.
+async fn on_stack(
+    pace: Pace,
+    brokers: usize,
+    run: impl AsyncFnOnce(&Rig) -> anyhow::Result<Finding>,
+) -> anyhow::Result<Finding> {
+    let rig = Rig::start(pace, brokers)?;
     let ticks = stolen::Ticks::now();
-    let ran = tokio::time::timeout(TIME_MAX, name.run(&rig)).await;
-    let mut finding = ran.with_context(|| format!("it takes longer than {TIME_MAX:?}"))??;
+    let mut finding = run(&rig).await?;
     finding.stolen_percent = stolen::since(ticks);
     // On success only: what failed is looked at.
     rig.clear()?;
-    eprintln!("· {} took {:?}", name.as_str(), begin.elapsed());
     Ok(finding)
 }

@@ -46,9 +46,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Measure the write side, on private components and with release builds; every benchmark unless some are named.
+    /// Measure, on private components and with release builds; every benchmark unless some are named.
     Bench {
-        /// Passed on to the suite: append, write, ack, overload, failover, rolling, outage, --quick
+        /// Passed on to the suite, whose --help has the names: append, write, pipeline, …, --quick
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

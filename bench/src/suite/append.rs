@@ -115,6 +115,14 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     ))
 }
 
+/// One round of it, on topics whose names begin with this: records a second.
+pub(super) async fn once(rig: &Rig, prefix: &str) -> anyhow::Result<f64> {
+    let (log, log_id, codec) = topics_of(rig, prefix).await?;
+    let text = fitting_text(&codec)?;
+    let mut writers = Writers::start(&log, log_id, codec, text)?;
+    writers.measure(rig.pace.seconds(2), rig.pace.seconds(6))
+}
+
 /// Topics of their own, with schemas.
 async fn topics_of(rig: &Rig, prefix: &str) -> anyhow::Result<(LogConfig, LogId, Codec)> {
     rig.deploy(prefix)?;

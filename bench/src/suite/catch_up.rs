@@ -3,9 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use devstack::Signal;
-use eventlog::{LogReader, TopicPartition};
 use read_model::postgres::PostgresGenerations;
 use serde_json::json;
 use uuid::Uuid;
@@ -13,10 +12,10 @@ use uuid::Uuid;
 use super::{
     ack::half,
     drive::{Arrivals, Load, Stop, Tally, as_f64, drive, drive_until},
-    rebuild::examined,
+    models::{LogEnd, examined},
     report::{Figure, Finding, Goal},
     requests::{order, place_orders, receive_stock},
-    rig::{PARTITIONS, Rig},
+    rig::Rig,
 };
 use crate::load::{Request, Target};
 
@@ -33,7 +32,6 @@ const OUTAGE_S: u64 = 30;
 const ROUND_MAX: Duration = Duration::from_mins(3);
 /// Between two looks. A model that has at one look what the log had at the look before follows it.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What one outage led to.
 struct Outage {
@@ -147,7 +145,8 @@ async fn kill_and_start(rig: &Rig, model: &PostgresGenerations) -> anyhow::Resul
     let stack = rig.stack();
     tokio::task::spawn_blocking(move || stack.restart(POSTGRES)).await??;
     let ready = Instant::now();
-    let mut end = log_end(rig).await?;
+    let log = LogEnd::of(rig)?;
+    let mut end = log.records().await?;
     loop {
         // Its connections come back when it is asked.
         let follows = examined(model).await.is_ok_and(|examined| examined >= end);
@@ -158,19 +157,8 @@ async fn kill_and_start(rig: &Rig, model: &PostgresGenerations) -> anyhow::Resul
             ready.elapsed() < ROUND_MAX,
             "the model in Postgres does not catch up"
         );
-        let before = log_end(rig).await?;
+        let before = log.records().await?;
         tokio::time::sleep(LOOK_EVERY).await;
         end = before;
     }
-}
-
-/// How many records there are.
-async fn log_end(rig: &Rig) -> anyhow::Result<u64> {
-    let log = rig.log();
-    tokio::task::spawn_blocking(move || {
-        let ends = LogReader::new(&log, "bench-ends")?.ends(TopicPartition::all(PARTITIONS), TIMEOUT)?;
-        Ok(ends.values().map(|end| end.unsigned_abs()).sum())
-    })
-    .await
-    .context("a thread that asks Kafka panicked")?
 }

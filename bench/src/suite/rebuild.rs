@@ -1,21 +1,21 @@
 //! `rebuild`: both models made again from a million events while they are read, beside a Postgres `COPY` of the same rows; and how
 //! much slower what is read follows the log meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use devstack::services::Services;
 use read_model::Generations;
-use read_model::generations::{Generation, live};
-use read_model::postgres::PostgresGenerations;
-use read_model::redis::RedisGenerations;
+use read_model::generations::Generation;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use super::{
+    models::Models,
     report::{Figure, Finding, Goal},
-    rig::{PARTITIONS, PREFIX, Rig},
+    rig::{PREFIX, Rig},
+    spent::PerOperation,
     start::Log,
 };
 
@@ -27,7 +27,6 @@ const BACKLOG: usize = 200_000;
 const ROUNDS: usize = 3;
 const PROJECTOR: &str = "projector-1";
 const TABLES: [&str; 4] = ["orders", "order_events", "stock", "sales"];
-const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
@@ -36,21 +35,21 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let mut log = Log::begin(rig, codec, AGGREGATES, EVENTS_EACH)?;
     log.append(log.events())?;
     let services = rig.services(0, 1)?;
-    let env = services.env();
-    let database_url = env["TAILWATER_DATABASE_URL"].clone();
-    let prefix = env.get("TAILWATER_REDIS_PREFIX").map_or(PREFIX, String::as_str);
-    let models = Models {
-        postgres: PostgresGenerations::new(&database_url, "bench")?,
-        redis: RedisGenerations::new(&env["TAILWATER_REDIS_URL"], prefix, PARTITIONS)?,
-    };
-    models.followed(log.appended).await?;
+    let database_url = services.env()["TAILWATER_DATABASE_URL"].clone();
+    let models = Models::of(&services)?;
+    models.follow(log.appended).await?;
     let (mut both, mut filled, mut postgres, mut copied) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut both_cost, mut postgres_cost) = (PerOperation::default(), PerOperation::default());
     for round in 0..rig.pace.times(ROUNDS) {
+        let before = rig.spent();
         let report = rebuild(rig, &services, "all")?;
+        both_cost.push("an event in both", &rig.spent().since(&before), log.appended);
         both.push(seconds(&report, "took_s", &["postgres", "redis"])?);
         filled.push(seconds(&report, "filled_s", &["postgres", "redis"])?);
+        let before = rig.spent();
         let report = rebuild(rig, &services, "postgres")?;
+        postgres_cost.push("an event in Postgres", &rig.spent().since(&before), log.appended);
         postgres.push(seconds(&report, "took_s", &["postgres"])?);
         copied.push(copy(&database_url, models.live().await?).await?);
         eprintln!(
@@ -100,43 +99,10 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         ],
         json!({
             "events": log.appended, "both_s": both, "filled_s": filled, "postgres_s": postgres, "copy_s": copied,
+            "processor_us_per_event_in_both": both_cost.raw(), "processor_us_per_event_in_postgres": postgres_cost.raw(),
             "followed_alone_s": alone, "followed_beside_s": beside,
         }),
     ))
-}
-
-/// Both models' generations.
-struct Models {
-    postgres: PostgresGenerations,
-    redis: RedisGenerations,
-}
-
-impl Models {
-    /// Waits until what is read of both has all of it.
-    async fn followed(&self, records: u64) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        loop {
-            let (postgres, redis) = tokio::join!(examined(&self.postgres), examined(&self.redis));
-            if postgres? >= records && redis? >= records {
-                return Ok(());
-            }
-            ensure!(begun.elapsed() < PATIENCE, "the models do not follow the log");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn live(&self) -> anyhow::Result<Generation> {
-        live(&self.postgres.list().await?).context("one is live")
-    }
-}
-
-/// How many records what is read has examined; 0 where nothing is read yet.
-pub(super) async fn examined<G: Generations>(generations: &G) -> anyhow::Result<u64> {
-    let Some(live) = live(&generations.list().await?) else {
-        return Ok(0);
-    };
-    let positions = generations.positions(live).await?;
-    Ok(positions.iter().map(|(_, offset)| offset.unsigned_abs()).sum())
 }
 
 async fn discard<G: Generations>(generations: &G, number: i32) -> anyhow::Result<()> {
@@ -181,7 +147,7 @@ async fn follow(services: &Services, log: &mut Log, models: &Models, records: u6
     log.append(records)?;
     let begun = Instant::now();
     services.restart(PROJECTOR)?;
-    models.followed(log.appended).await?;
+    models.follow(log.appended).await?;
     Ok(begun.elapsed().as_secs_f64())
 }
 

@@ -17,6 +17,8 @@ pub enum Goal {
     AtLeast(f64),
     /// This or less.
     AtMost(f64),
+    /// Only told.
+    None,
 }
 
 impl Goal {
@@ -24,6 +26,7 @@ impl Goal {
         match self {
             Self::AtLeast(least) => figure >= least,
             Self::AtMost(most) => figure <= most,
+            Self::None => true,
         }
     }
 }
@@ -41,10 +44,10 @@ pub struct Figure {
     pub min: f64,
     /// The largest of the rounds.
     pub max: f64,
-    /// `at_least` or `at_most`.
+    /// `at_least`, `at_most`, or `none` where it is only told.
     pub bound: &'static str,
     /// What it must be.
-    pub goal: f64,
+    pub goal: Option<f64>,
     /// Whether the median is.
     pub met: bool,
 }
@@ -57,8 +60,9 @@ impl Figure {
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
         let median = at(sorted.len().saturating_sub(1) / 2);
         let (bound, limit) = match goal {
-            Goal::AtLeast(limit) => ("at_least", limit),
-            Goal::AtMost(limit) => ("at_most", limit),
+            Goal::AtLeast(limit) => ("at_least", Some(limit)),
+            Goal::AtMost(limit) => ("at_most", Some(limit)),
+            Goal::None => ("none", None),
         };
         Self {
             what: what.into(),
@@ -191,6 +195,9 @@ pub fn table(findings: &[(&'static str, Finding)]) -> Table {
         let figures = std::iter::once(&finding.ratio).chain(&finding.also);
         for (row, figure) in figures.enumerate() {
             let sign = if figure.bound == "at_least" { ">=" } else { "<=" };
+            let goal = figure
+                .goal
+                .map(|goal| format!("{sign} {}", shown(goal, figure.unit)));
             table.add_row([
                 if row == 0 {
                     (*name).to_owned()
@@ -201,7 +208,7 @@ pub fn table(findings: &[(&'static str, Finding)]) -> Table {
                 shown(figure.median, figure.unit),
                 shown(figure.min, figure.unit),
                 shown(figure.max, figure.unit),
-                format!("{sign} {}", shown(figure.goal, figure.unit)),
+                goal.unwrap_or_default(),
                 if figure.met { "yes" } else { "NO" }.to_owned(),
             ]);
         }

@@ -39,6 +39,10 @@ const READY: Duration = Duration::from_mins(1);
 pub struct Pace {
     /// Tiny durations, to see whether it works at all.
     pub quick: bool,
+    /// Longer where that shows more.
+    pub long: bool,
+    /// Nothing is done more often than that.
+    pub times_max: usize,
 }
 
 impl Pace {
@@ -52,8 +56,8 @@ impl Pace {
     }
 
     /// So many times; twice where it is only tried.
-    pub const fn times(self, times: usize) -> usize {
-        if self.quick { 2 } else { times }
+    pub fn times(self, times: usize) -> usize {
+        if self.quick { 2 } else { times.min(self.times_max) }
     }
 
     /// So many; a hundredth of it where it is only tried.
@@ -73,8 +77,8 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Deletes what an earlier run left, and starts the components on nothing.
-    pub fn start(pace: Pace) -> anyhow::Result<Self> {
+    /// Deletes what an earlier run left, and starts the components on nothing, with so many brokers.
+    pub fn start(pace: Pace, brokers: usize) -> anyhow::Result<Self> {
         let root = workspace().join(".local/bench");
         let layout = Layout::create(&root)?;
         let alone = layout.lock("bench", Progress::Stderr)?;
@@ -83,6 +87,7 @@ impl Rig {
         let stack = Stack::start(Options {
             keep: false,
             usual_ports: false,
+            brokers: Some(brokers),
             ..Options::for_development(root)
         })?;
         let own = std::env::current_exe()?;

@@ -15,7 +15,7 @@ use super::{
 use crate::load::{Request, Target};
 
 /// Connections of the closed loop.
-const CONNECTIONS: usize = 256;
+pub(super) const CONNECTIONS: usize = 256;
 /// Partitions of each topic. A producer sends one request for each, so batches form where records wait for each other.
 const PARTITIONS: &str = "1";
 /// Orders that notes are put on, so many that each gets a few dozen.

@@ -1,0 +1,147 @@
+//! `pipeline`: single-line orders with everything running, each with its reservation and its confirmation, in both models;
+//! beside the same HTTP server answering with a constant. Then for a minute, or five, during which no model may fall behind.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    ROUNDS,
+    drive::{Arrivals, Load, Stop, as_f64, drive_until},
+    models::{LogEnd, Models},
+    report::{Figure, Finding, Goal},
+    requests::{fitting_text, note, order, receive_stock},
+    rig::Rig,
+    spent::PerOperation,
+    write::{CONNECTIONS, peak},
+};
+use crate::load::Target;
+
+/// How long it is watched whether the models follow; [`super::Options`] may ask for the longer one.
+const WATCHED_S: u64 = 60;
+const WATCHED_LONG_S: u64 = 300;
+/// Between two looks at the models.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How far the models are behind the log.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    records: u64,
+    postgres_behind: u64,
+    redis_behind: u64,
+}
+
+/// Runs it.
+pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
+    let services = rig.services_for_reads(&[])?;
+    let target = Target::new(&services.command_urls()[0])?;
+    let constant = Target::new(&rig.constant_server()?)?;
+    let (models, log) = (Models::of(&services)?, LogEnd::of(rig)?);
+    let text = fitting_text(&rig.codec().await?)?;
+    receive_stock(&target, "pipeline").await?;
+    let warm_up = peak(rig.pace, &target, order(&target, "pipeline-warm-up"));
+    warm_up.await?;
+    let (mut ours, mut theirs, mut followed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut cost = PerOperation::default();
+    for round in 0..rig.pace.times(ROUNDS) {
+        let nobody = note(&constant, "constant", &[Uuid::nil()], &text);
+        theirs.push(peak(rig.pace, &constant, nobody).await?.per_second());
+        let before = rig.spent();
+        let make = order(&target, &format!("pipeline-{round}"));
+        let placed = peak(rig.pace, &target, make).await?;
+        let over = Instant::now();
+        models.follow(log.records().await?).await?;
+        followed.push(over.elapsed().as_secs_f64());
+        cost.push("an order", &rig.spent().since(&before), placed.acknowledged_ever);
+        ours.push(placed.per_second());
+        eprintln!(
+            "  round {}: {:.0} orders/s, constant answers {:.0}; the models had all of them after {:.2} s",
+            round + 1,
+            ours[round],
+            theirs[round],
+            followed[round]
+        );
+    }
+    let watched = rig
+        .pace
+        .seconds(if rig.pace.long { WATCHED_LONG_S } else { WATCHED_S });
+    let load = Load {
+        targets: vec![target.clone()],
+        connections: CONNECTIONS,
+        arrivals: Arrivals::Closed,
+        warm_up: rig.pace.seconds(2),
+        duration: watched,
+        again: true,
+    };
+    let stop = Stop::default();
+    let (sustained, looks) = tokio::join!(
+        drive_until(load, stop.clone(), order(&target, "pipeline-sustained")),
+        watch(&models, &log, watched)
+    );
+    let (sustained, looks) = (sustained?, looks?);
+    ensure!(sustained.failed == 0, "orders failed: {:?}", sustained.failures);
+    let (first, last) = (&looks[looks.len() / 4], looks.last().unwrap_or(&looks[0]));
+    let seconds = watched.as_secs_f64() * 0.75;
+    let records_per_second = as_f64(last.records.saturating_sub(first.records)) / seconds;
+    let behind = |of: fn(&Look) -> u64| -> Vec<f64> {
+        let quarter = looks.len() - looks.len().div_ceil(4);
+        looks[quarter..]
+            .iter()
+            .map(|look| as_f64(of(look)) / records_per_second)
+            .collect()
+    };
+    eprintln!(
+        "  {:.0} orders/s for {watched:?}, {records_per_second:.0} records/s; at the end Postgres {} records behind, Redis {}",
+        sustained.per_second(),
+        last.postgres_behind,
+        last.redis_behind
+    );
+    let what = "orders/s to those of a constant answer";
+    let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.12));
+    let lag = |model: &str, of| {
+        let what = format!("{model} behind in the last quarter of {} s", watched.as_secs());
+        Figure::of(what, "s", &behind(of), Goal::AtMost(1.0))
+    };
+    Ok(Finding::new(
+        ratio,
+        vec![
+            lag("Postgres", |look| look.postgres_behind),
+            lag("Redis", |look| look.redis_behind),
+        ],
+        json!({
+            "orders_per_second": ours,
+            "constant_per_second": theirs,
+            "followed_after_s": followed,
+            "processor_us_per_order": cost.raw(),
+            "sustained_s": watched.as_secs(),
+            "sustained_per_second": sustained.per_second(),
+            "sustained_records_per_second": records_per_second,
+            "sustained_p50_ms": sustained.ms(50.0),
+            "sustained_p99_ms": sustained.ms(99.0),
+            "postgres_behind_records": looks.iter().map(|look| look.postgres_behind).collect::<Vec<_>>(),
+            "redis_behind_records": looks.iter().map(|look| look.redis_behind).collect::<Vec<_>>(),
+            "connections": CONNECTIONS,
+        }),
+    ))
+}
+
+/// Looks at how far the models are, for so long.
+async fn watch(models: &Models, log: &LogEnd, whole: Duration) -> anyhow::Result<Vec<Look>> {
+    let begun = Instant::now();
+    let mut looks = Vec::new();
+    while looks.is_empty() || begun.elapsed() < whole {
+        tokio::time::sleep(LOOK_EVERY.min(whole / 4)).await;
+        // The log's end first: what comes in between is not behind.
+        let records = log.records().await?;
+        let examined = models.examined().await?;
+        let behind = |model| records.saturating_sub(examined[model]);
+        looks.push(Look {
+            records,
+            postgres_behind: behind("postgres"),
+            redis_behind: behind("redis"),
+        });
+    }
+    Ok(looks)
+}
