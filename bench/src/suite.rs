@@ -16,6 +16,8 @@ pub mod models;
 pub mod orders;
 pub mod outage;
 pub mod overload;
+pub mod page;
+pub mod peers;
 pub mod pipeline;
 pub mod producer;
 pub mod read;
@@ -32,7 +34,10 @@ pub mod three;
 pub mod visible;
 pub mod write;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use devstack::layout::workspace;
@@ -44,8 +49,9 @@ use rig::{Pace, Rig};
 /// How often what is compared takes turns.
 const ROUNDS: usize = 5;
 
-/// How long one benchmark may take.
+/// How long one benchmark may take; all peers together take longer.
 const TIME_MAX: Duration = Duration::from_mins(8);
+const TIME_MAX_PEERS: Duration = Duration::from_mins(20);
 
 /// The benchmarks, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -86,6 +92,8 @@ pub enum Name {
     Rebuild,
     /// Postgres killed for thirty seconds
     CatchUp,
+    /// Other event stores and libraries on the same work; only when it is named
+    Peers,
 }
 
 /// What the suite is told.
@@ -103,6 +111,9 @@ pub struct Options {
     /// Watch the pipeline for five minutes, not one
     #[arg(long)]
     long: bool,
+    /// Measure nothing: make docs/performance.md of a file of results
+    #[arg(long, value_name = "FILE", conflicts_with = "names")]
+    page: Option<PathBuf>,
 }
 
 impl Name {
@@ -126,6 +137,7 @@ impl Name {
             Self::Streams => "streams",
             Self::Rebuild => "rebuild",
             Self::CatchUp => "catch-up",
+            Self::Peers => "peers",
         }
     }
 
@@ -149,6 +161,7 @@ impl Name {
             Self::Streams => on_stack(pace, 1, streams::run).await,
             Self::Rebuild => on_stack(pace, 1, rebuild::run).await,
             Self::CatchUp => on_stack(pace, 1, catch_up::run).await,
+            Self::Peers => on_stack(pace, 1, peers::run).await,
         }
     }
 }
@@ -156,15 +169,19 @@ impl Name {
 /// Runs what is named, one after the other; false where a goal is not met. One that fails does not keep the others from
 /// running.
 pub async fn run(options: Options) -> anyhow::Result<bool> {
-    let names: &[Name] = if options.names.is_empty() {
-        clap::ValueEnum::value_variants()
-    } else {
-        &options.names
-    };
+    if let Some(results) = &options.page {
+        page::write(results, &workspace().join("docs"))?;
+        return Ok(true);
+    }
+    let mut names = options.names.clone();
+    if names.is_empty() {
+        let all: &[Name] = clap::ValueEnum::value_variants();
+        names.extend(all.iter().filter(|name| **name != Name::Peers));
+    }
     let run = Run::now(&workspace(), options.quick);
     let folder = workspace().join("bench/results");
     let (mut findings, mut failures) = (Vec::new(), Vec::new());
-    for &name in names {
+    for name in names {
         match one(name, &options).await {
             Ok(finding) => {
                 let file = run.save(&folder, name.as_str(), &finding)?;
@@ -195,8 +212,13 @@ async fn one(name: Name, options: &Options) -> anyhow::Result<Finding> {
         long: options.long,
         times_max: usize::MAX,
     };
-    let ran = tokio::time::timeout(TIME_MAX, name.run(pace)).await;
-    let finding = ran.with_context(|| format!("it takes longer than {TIME_MAX:?}"))??;
+    let mut time_max = TIME_MAX;
+    if name == Name::Peers {
+        peers::build()?;
+        time_max = TIME_MAX_PEERS;
+    }
+    let ran = tokio::time::timeout(time_max, name.run(pace)).await;
+    let finding = ran.with_context(|| format!("it takes longer than {time_max:?}"))??;
     eprintln!("· {} took {:?}", name.as_str(), begin.elapsed());
     Ok(finding)
 }

@@ -281,7 +281,7 @@ fn end(name: &str, identity: &Identity, grace: Duration) -> Result<()> {
 }
 
 /// The absolute path of a program on the search path.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     // Some users' search path leaves out where servers are.
     std::env::split_paths(&path)

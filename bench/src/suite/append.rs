@@ -7,6 +7,8 @@
 
 mod engine;
 
+pub(super) use engine::submit;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -135,20 +137,20 @@ async fn topics_of(rig: &Rig, prefix: &str) -> anyhow::Result<(LogConfig, LogId,
 }
 
 /// Makes commands, as their frames would come from HTTP.
-struct Notes {
+pub(super) struct Notes {
     causes: Arc<[u8]>,
     text: String,
 }
 
 impl Notes {
-    fn new(log_id: LogId, text: String) -> Self {
+    pub(super) fn new(log_id: LogId, text: String) -> Self {
         Self {
             causes: Positions::new().encode(log_id).into(),
             text,
         }
     }
 
-    fn command(&self, number: u64, order_id: Uuid) -> OrderCommand {
+    pub(super) fn command(&self, number: u64, order_id: Uuid) -> OrderCommand {
         OrderCommand::AddNote {
             order_id,
             note_id: Uuid::from_u128(u128::from(number) + 1),
@@ -158,7 +160,7 @@ impl Notes {
         }
     }
 
-    fn request(&self, number: u64, command: OrderCommand) -> Request<Command> {
+    pub(super) fn request(&self, number: u64, command: OrderCommand) -> Request<Command> {
         Request {
             id: ids::created_id(Uuid::from_u128(u128::from(number)), "bench"),
             fingerprint: [0; 16],
@@ -359,7 +361,7 @@ fn partition(slot: usize) -> anyhow::Result<TopicPartition> {
     })
 }
 
-fn place(order_id: Uuid) -> OrderCommand {
+pub(super) fn place(order_id: Uuid) -> OrderCommand {
     OrderCommand::Place {
         order_id,
         customer_id: "bench".to_owned(),

@@ -1,13 +1,15 @@
 //! What came of a benchmark: figures with goals, raw figures, a file and a table.
 
 use std::{
+    borrow::Cow,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// What a figure must be.
@@ -31,21 +33,33 @@ impl Goal {
     }
 }
 
+/// The same as it is stored, beside the figure that it is a bound of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// The goal or more.
+    AtLeast,
+    /// The goal or less.
+    AtMost,
+    /// There is no goal.
+    None,
+}
+
 /// A figure over some rounds, and whether its median is what it must be.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// What it is, for people.
     pub what: String,
     /// `x` for ratios, else `ms`, `s`, …
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// The median over the rounds; of an even number of them, the lower one of the two in the middle.
     pub median: f64,
     /// The least of the rounds.
     pub min: f64,
     /// The largest of the rounds.
     pub max: f64,
-    /// `at_least`, `at_most`, or `none` where it is only told.
-    pub bound: &'static str,
+    /// On which side of the goal it must be.
+    pub bound: Bound,
     /// What it must be.
     pub goal: Option<f64>,
     /// Whether the median is.
@@ -60,19 +74,41 @@ impl Figure {
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
         let median = at(sorted.len().saturating_sub(1) / 2);
         let (bound, limit) = match goal {
-            Goal::AtLeast(limit) => ("at_least", Some(limit)),
-            Goal::AtMost(limit) => ("at_most", Some(limit)),
-            Goal::None => ("none", None),
+            Goal::AtLeast(limit) => (Bound::AtLeast, Some(limit)),
+            Goal::AtMost(limit) => (Bound::AtMost, Some(limit)),
+            Goal::None => (Bound::None, None),
         };
         Self {
             what: what.into(),
-            unit,
+            unit: unit.into(),
             median,
             min: at(0),
             max: at(sorted.len().saturating_sub(1)),
             bound,
             goal: limit,
             met: goal.met_by(median) && sorted.iter().all(|figure| figure.is_finite()),
+        }
+    }
+
+    /// What it must be, for people; empty where there is no goal.
+    pub fn goal_shown(&self) -> String {
+        let sign = match self.bound {
+            Bound::AtLeast => ">=",
+            Bound::AtMost => "<=",
+            Bound::None => return String::new(),
+        };
+        self.goal
+            .map(|goal| format!("{sign} {}", self.shown(goal)))
+            .unwrap_or_default()
+    }
+
+    /// A figure in its unit, for people.
+    pub fn shown(&self, figure: f64) -> String {
+        let unit = &self.unit;
+        if figure.fract() == 0.0 {
+            format!("{figure:.0} {unit}")
+        } else {
+            format!("{figure:.2} {unit}")
         }
     }
 
@@ -88,7 +124,7 @@ impl Figure {
 }
 
 /// What one benchmark found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
     /// The figure that it is about.
     pub ratio: Figure,
@@ -186,6 +222,21 @@ impl Run {
     }
 }
 
+/// What a file of results holds.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Results {
+    /// The day, `YYYY-MM-DD` in UTC.
+    pub date: String,
+    /// The short id of the commit that was measured.
+    pub commit: String,
+    /// Whether it was only tried for function.
+    pub quick: bool,
+    /// How many processors the machine has.
+    pub processors: usize,
+    /// By name.
+    pub benchmarks: BTreeMap<String, Finding>,
+}
+
 /// All findings as a table.
 pub fn table(findings: &[(&'static str, Finding)]) -> Table {
     let mut table = Table::new();
@@ -194,10 +245,6 @@ pub fn table(findings: &[(&'static str, Finding)]) -> Table {
     for (name, finding) in findings {
         let figures = std::iter::once(&finding.ratio).chain(&finding.also);
         for (row, figure) in figures.enumerate() {
-            let sign = if figure.bound == "at_least" { ">=" } else { "<=" };
-            let goal = figure
-                .goal
-                .map(|goal| format!("{sign} {}", shown(goal, figure.unit)));
             table.add_row([
                 if row == 0 {
                     (*name).to_owned()
@@ -205,10 +252,10 @@ pub fn table(findings: &[(&'static str, Finding)]) -> Table {
                     String::new()
                 },
                 figure.what.clone(),
-                shown(figure.median, figure.unit),
-                shown(figure.min, figure.unit),
-                shown(figure.max, figure.unit),
-                goal.unwrap_or_default(),
+                figure.shown(figure.median),
+                figure.shown(figure.min),
+                figure.shown(figure.max),
+                figure.goal_shown(),
                 if figure.met { "yes" } else { "NO" }.to_owned(),
             ]);
         }
@@ -226,14 +273,6 @@ pub fn table(findings: &[(&'static str, Finding)]) -> Table {
         }
     }
     table
-}
-
-fn shown(figure: f64, unit: &str) -> String {
-    if figure.fract() == 0.0 {
-        format!("{figure:.0} {unit}")
-    } else {
-        format!("{figure:.2} {unit}")
-    }
 }
 
 #[cfg(test)]

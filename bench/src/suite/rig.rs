@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -230,6 +230,54 @@ impl Rig {
         )
     }
 
+    /// Starts a store's own server on an empty folder; its URL. `args` are made of the folder and the address.
+    pub fn store_server(
+        &self,
+        name: &str,
+        program: &Path,
+        args: impl FnOnce(&str, &str) -> Vec<String>,
+    ) -> anyhow::Result<String> {
+        let layout = self.stack.layout();
+        let port = Ports::load(layout).choose(name, None, false)?;
+        let (folder, address) = (layout.data(name), format!("127.0.0.1:{port}"));
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        self.stack.processes().start(&Spec {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            args: args(&folder.display().to_string(), &address),
+            env: Vec::new(),
+            folder,
+            user: None,
+            config: String::new(),
+        })?;
+        self.until(name, || std::net::TcpStream::connect(&address).is_ok())?;
+        Ok(format!("http://{address}"))
+    }
+
+    /// Stops a server that was started here.
+    pub fn stop_server(&self, name: &str) -> anyhow::Result<()> {
+        self.stack.processes().stop(name, READY)?;
+        Ok(())
+    }
+
+    /// Waits until a server that was started is ready.
+    fn until(&self, name: &str, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        while !is_ready() {
+            if begin.elapsed() > READY {
+                bail!(
+                    "the server {name} is not ready in time:\n{}",
+                    self.stack.processes().tail(name, 12)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Starts one of our own programs, and waits until a path of it is there.
     fn server(
         &self,
@@ -250,16 +298,7 @@ impl Rig {
             user: None,
             config: String::new(),
         })?;
-        let begin = Instant::now();
-        while !probe::http_ok(port, path) {
-            if begin.elapsed() > READY {
-                bail!(
-                    "the server {name} is not ready in time:\n{}",
-                    self.stack.processes().tail(name, 12)
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.until(name, || probe::http_ok(port, path))?;
         Ok(format!("http://127.0.0.1:{port}"))
     }
 

@@ -105,7 +105,8 @@ impl Through {
     }
 }
 
-async fn submit(handle: &Handle, submission: Submission) -> anyhow::Result<()> {
+/// Has a command decided, which must be accepted.
+pub(in crate::suite) async fn submit(handle: &Handle, submission: Submission) -> anyhow::Result<()> {
     let decision = handle.submit(submission, TIMEOUT).await;
     let answered = decision
         .and_then(engine::Standing::answered)
