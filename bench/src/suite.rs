@@ -11,6 +11,8 @@ pub mod catch_up;
 pub mod cpu;
 pub mod drive;
 pub mod failover;
+pub mod guard;
+pub mod instructions;
 pub mod log;
 pub mod models;
 pub mod orders;
@@ -27,6 +29,7 @@ pub mod report;
 pub mod requests;
 pub mod rig;
 pub mod rolling;
+pub mod scale;
 pub mod spent;
 pub mod start;
 pub mod streams;
@@ -80,6 +83,8 @@ pub enum Name {
     Outage,
     /// Ready from the log, from a checkpoint, from another instance
     Start,
+    /// Commands a second and memory, from ten thousand to ten million aggregates
+    Scale,
     /// Commands repeated on one busy SKU
     Replay,
     /// Reads from memory, Redis and Postgres, beside the least that could answer the same
@@ -92,8 +97,12 @@ pub enum Name {
     Rebuild,
     /// Postgres killed for thirty seconds
     CatchUp,
+    /// Instructions of each step of a command
+    Instructions,
     /// Other event stores and libraries on the same work; only when it is named
     Peers,
+    /// Whether anything became slower than the committed results; only when it is named
+    Guard,
 }
 
 /// What the suite is told.
@@ -131,13 +140,16 @@ impl Name {
             Self::Rolling => "rolling",
             Self::Outage => "outage",
             Self::Start => "start",
+            Self::Scale => "scale",
             Self::Replay => "replay",
             Self::Read => "read",
             Self::Visible => "visible",
             Self::Streams => "streams",
             Self::Rebuild => "rebuild",
             Self::CatchUp => "catch-up",
+            Self::Instructions => "instructions",
             Self::Peers => "peers",
+            Self::Guard => "guard",
         }
     }
 
@@ -155,13 +167,16 @@ impl Name {
             Self::Rolling => on_stack(pace, 1, rolling::run).await,
             Self::Outage => on_stack(pace, 1, outage::run).await,
             Self::Start => on_stack(pace, 1, start::run).await,
+            Self::Scale => on_stack(pace, 1, scale::run).await,
             Self::Replay => on_stack(pace, 1, replay::run).await,
             Self::Read => on_stack(pace, 1, read::run).await,
             Self::Visible => on_stack(pace, 1, visible::run).await,
             Self::Streams => on_stack(pace, 1, streams::run).await,
             Self::Rebuild => on_stack(pace, 1, rebuild::run).await,
             Self::CatchUp => on_stack(pace, 1, catch_up::run).await,
+            Self::Instructions => instructions::run(),
             Self::Peers => on_stack(pace, 1, peers::run).await,
+            Self::Guard => guard::run(pace, &workspace()).await,
         }
     }
 }
@@ -176,7 +191,10 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let mut names = options.names.clone();
     if names.is_empty() {
         let all: &[Name] = clap::ValueEnum::value_variants();
-        names.extend(all.iter().filter(|name| **name != Name::Peers));
+        names.extend(
+            all.iter()
+                .filter(|name| !matches!(name, Name::Peers | Name::Guard)),
+        );
     }
     let run = Run::now(&workspace(), options.quick);
     let folder = workspace().join("bench/results");
@@ -184,8 +202,11 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     for name in names {
         match one(name, &options).await {
             Ok(finding) => {
-                let file = run.save(&folder, name.as_str(), &finding)?;
-                eprintln!("· {}: written to {}", name.as_str(), file.display());
+                // It is no result of its own.
+                if name != Name::Guard {
+                    let file = run.save(&folder, name.as_str(), &finding)?;
+                    eprintln!("· {}: written to {}", name.as_str(), file.display());
+                }
                 findings.push((name.as_str(), finding));
             }
             Err(error) => {

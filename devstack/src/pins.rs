@@ -87,6 +87,8 @@ pub struct Packages {
     pub demo: Vec<String>,
     /// To run the tests.
     pub test: Vec<String>,
+    /// To count instructions.
+    pub measure: Vec<String>,
     /// To run containers.
     pub docker: Vec<String>,
     /// To build images where none can be pulled.

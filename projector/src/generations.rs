@@ -195,13 +195,29 @@ async fn follow<G: Generations>(
     Ok(())
 }
 
-/// Makes ready what has come to the end of the log, and live what nothing else is. `ends` is where the log ended at the last
-/// look: it goes on meanwhile, so who has come that far is near.
+/// What is asked where the log ends while something is being filled, and where it ended at the last look.
+struct Ends {
+    reader: Arc<LogReader>,
+    before: Option<Positions>,
+}
+
+impl Ends {
+    /// Where it ended at the last look: it goes on meanwhile, so who has come that far is near.
+    async fn look(&mut self, shared: &Shared) -> Result<Positions, Trouble> {
+        let (reader, partitions) = (Arc::clone(&self.reader), shared.partitions());
+        let asked = tokio::task::spawn_blocking(move || reader.ends(partitions, LOG_TIMEOUT)).await;
+        let now = asked.map_err(|error| StoreError::Corrupt(error.to_string()))??;
+        let now: Positions = now.into_iter().collect();
+        Ok(self.before.replace(now.clone()).unwrap_or(now))
+    }
+}
+
+/// Makes ready what has come to the end of the log, and live what nothing else is.
 async fn advance<G: Generations>(
     generations: &G,
     shared: &Shared,
     all: &[Generation],
-    ends: &mut Option<Positions>,
+    ends: &mut Option<Ends>,
 ) -> Result<(), Trouble> {
     let live = generations::live(all);
     let mut behind: Vec<Generation> = all
@@ -215,10 +231,19 @@ async fn advance<G: Generations>(
     };
     behind.extend(torn);
     if behind.is_empty() {
-        *ends = None;
+        if let Some(ends) = ends.take() {
+            // A client that goes may block for a while.
+            tokio::task::spawn_blocking(move || drop(ends));
+        }
     } else {
-        let now = log_ends(shared).await?;
-        let upto = ends.replace(now.clone()).unwrap_or(now);
+        let ends = match ends {
+            Some(ends) => ends,
+            None => ends.insert(Ends {
+                reader: Arc::new(LogReader::new(&shared.log, "projector-ends")?),
+                before: None,
+            }),
+        };
+        let upto = ends.look(shared).await?;
         for one in behind {
             let (number, at) = (one.number, generations.positions(one).await?);
             if upto
@@ -254,16 +279,4 @@ async fn advance<G: Generations>(
         }
     }
     Ok(())
-}
-
-async fn log_ends(shared: &Shared) -> Result<Positions, Trouble> {
-    let (log, partitions) = (shared.log.clone(), shared.partitions());
-    let asked = tokio::task::spawn_blocking(move || {
-        let ends = LogReader::new(&log, "projector-ends")?.ends(partitions, LOG_TIMEOUT)?;
-        Ok::<_, LogError>(ends.into_iter().collect::<Positions>())
-    });
-    match asked.await {
-        Ok(ends) => Ok(ends?),
-        Err(error) => Err(StoreError::Corrupt(error.to_string()).into()),
-    }
 }

@@ -2,11 +2,12 @@
 -- so both come in one transaction.
 DO $$ BEGIN
     IF to_regclass('sales_by_key') IS NULL THEN
-        CREATE TEMPORARY TABLE sums ON COMMIT DROP AS
-            SELECT partition, day, sku, currency, sum(quantity) AS quantity, sum(revenue_minor) AS revenue_minor
-            FROM sales GROUP BY partition, day, sku, currency;
-        TRUNCATE sales;
-        INSERT INTO sales SELECT * FROM sums ORDER BY day, sku, currency, partition;
+        CREATE TABLE sums (LIKE sales INCLUDING ALL);
+        INSERT INTO sums (partition, day, sku, currency, quantity, revenue_minor)
+            SELECT partition, day, sku, currency, sum(quantity), sum(revenue_minor)
+            FROM sales GROUP BY day, sku, currency, partition ORDER BY day, sku, currency, partition;
+        DROP TABLE sales;
+        ALTER TABLE sums RENAME TO sales;
         CREATE UNIQUE INDEX sales_by_key ON sales (day, sku, currency, partition);
     END IF;
 END $$;

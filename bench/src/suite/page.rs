@@ -2,7 +2,12 @@
 
 mod bars;
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -22,14 +27,7 @@ const DURABILITY: &str = include_str!("page/durability.md");
 
 /// Makes the page and its plots below `docs`.
 pub fn write(results: &Path, docs: &Path) -> anyhow::Result<()> {
-    let text = fs::read(results).with_context(|| {
-        format!(
-            "cannot read {}: run `cargo xtask bench` first, or name another file",
-            results.display()
-        )
-    })?;
-    let results_of: Results = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is no file of results", results.display()))?;
+    let results_of = read(results)?;
     ensure!(
         !results_of.quick,
         "{} is of a trial: its figures mean nothing",
@@ -261,13 +259,29 @@ fn median(rounds: &[f64]) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
-/// The file of results that the page in the repository is made of.
-#[cfg(test)]
-fn committed() -> Option<std::path::PathBuf> {
-    let folder = devstack::layout::workspace().join("bench/results");
-    let page = fs::read_to_string(devstack::layout::workspace().join("docs/performance.md")).ok()?;
-    let name = page.split("bench/results/").nth(1)?.split('`').next()?;
-    Some(folder.join(name))
+/// The file of results that the page in this workspace is made of.
+fn committed_file(workspace: &Path) -> anyhow::Result<PathBuf> {
+    let page = workspace.join("docs/performance.md");
+    let text = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    let name = text.split("bench/results/").nth(1);
+    let name = name.and_then(|rest| rest.split('`').next());
+    let name = name.with_context(|| format!("{} names no results", page.display()))?;
+    Ok(workspace.join("bench/results").join(name))
+}
+
+/// The results that the page in this workspace is made of.
+pub(super) fn committed(workspace: &Path) -> anyhow::Result<Results> {
+    read(&committed_file(workspace)?)
+}
+
+fn read(results: &Path) -> anyhow::Result<Results> {
+    let text = fs::read(results).with_context(|| {
+        format!(
+            "cannot read {}: run `cargo xtask bench` first, or name another file",
+            results.display()
+        )
+    })?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is no file of results", results.display()))
 }
 
 #[cfg(test)]
@@ -279,7 +293,7 @@ mod tests {
 
     #[test]
     fn the_page_is_the_one_that_its_results_make() {
-        let results = committed().expect("the page names its results");
+        let results = committed_file(&devstack::layout::workspace()).unwrap();
         let docs = tempfile::tempdir().unwrap();
         write(&results, docs.path()).unwrap();
         let ours = devstack::layout::workspace().join("docs");

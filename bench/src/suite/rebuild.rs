@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use super::{
+    ROUNDS,
     models::Models,
     report::{Figure, Finding, Goal},
     rig::{PREFIX, Rig},
@@ -24,7 +25,8 @@ const AGGREGATES: usize = 100_000;
 const EVENTS_EACH: u64 = 10;
 /// What the live generations have to follow, alone and beside a rebuild.
 const BACKLOG: usize = 200_000;
-const ROUNDS: usize = 3;
+/// How often it is measured how fast the live generations follow.
+const FOLLOWED: usize = 3;
 const PROJECTOR: &str = "projector-1";
 const TABLES: [&str; 4] = ["orders", "order_events", "stock", "sales"];
 
@@ -63,7 +65,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     }
     // Afterwards, since the log is longer with each of them.
     let backlog = u64::try_from(rig.pace.count(BACKLOG))?;
-    for round in 0..rig.pace.times(ROUNDS) {
+    for round in 0..rig.pace.times(FOLLOWED) {
         alone.push(follow(&services, &mut log, &models, backlog).await?);
         let (of_postgres, of_redis) = (models.postgres.create().await?, models.redis.create().await?);
         beside.push(follow(&services, &mut log, &models, backlog).await?);

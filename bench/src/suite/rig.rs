@@ -253,7 +253,7 @@ impl Rig {
             user: None,
             config: String::new(),
         })?;
-        self.until(name, || std::net::TcpStream::connect(&address).is_ok())?;
+        self.until(name, READY, || std::net::TcpStream::connect(&address).is_ok())?;
         Ok(format!("http://{address}"))
     }
 
@@ -263,13 +263,20 @@ impl Rig {
         Ok(())
     }
 
-    /// Waits until a server that was started is ready.
-    fn until(&self, name: &str, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
+    /// Waits until a service that was launched is ready, for so long at most.
+    pub fn until_ready(&self, services: &Services, name: &str, within: Duration) -> anyhow::Result<()> {
+        let url = services.url(name).context("there is no such service")?;
+        let port = url.rsplit_once(':').context("a URL has a port")?.1.parse()?;
+        self.until(name, within, || probe::http_ok(port, "/health/ready"))
+    }
+
+    /// Waits until something that was started is ready.
+    fn until(&self, name: &str, within: Duration, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
         let begin = Instant::now();
         while !is_ready() {
-            if begin.elapsed() > READY {
+            if begin.elapsed() > within {
                 bail!(
-                    "the server {name} is not ready in time:\n{}",
+                    "{name} is not ready in time:\n{}",
                     self.stack.processes().tail(name, 12)
                 );
             }
@@ -298,7 +305,7 @@ impl Rig {
             user: None,
             config: String::new(),
         })?;
-        self.until(name, || probe::http_ok(port, path))?;
+        self.until(name, READY, || probe::http_ok(port, path))?;
         Ok(format!("http://127.0.0.1:{port}"))
     }
 

@@ -91,7 +91,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
 }
 
 /// Deletes what an instance keeps on disk.
-fn forget(rig: &Rig, name: &str) -> anyhow::Result<()> {
+pub(super) fn forget(rig: &Rig, name: &str) -> anyhow::Result<()> {
     match fs::remove_dir_all(rig.stack().layout().data(name).join("state")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

@@ -7,10 +7,11 @@ mod report;
 mod run;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use eventlog::topics;
+use eventlog::{LogReader, topics};
 use read_model::Generations;
 use read_model::postgres::PostgresGenerations;
 use read_model::redis::RedisGenerations;
@@ -67,7 +68,7 @@ pub async fn run(places: &Places, args: RebuildArgs, json: bool) -> anyhow::Resu
     let postgres = PostgresGenerations::new(places.database.url.expose(), NAME)?;
     let redis = RedisGenerations::new(places.redis.url.expose(), &places.redis.prefix, partitions)?;
     let rebuild = Rebuild {
-        log: places.log.clone(),
+        log: Arc::new(LogReader::new(&places.log, NAME)?),
         partitions,
         accept_differences: args.accept_differences,
         quiet: json,

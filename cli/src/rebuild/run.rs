@@ -1,9 +1,10 @@
 //! The steps, each of which can be made again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use eventlog::{LogConfig, LogReader, Positions, TopicPartition};
+use eventlog::{LogReader, Positions, TopicPartition};
 use read_model::generations::{Generation, Generations, State, live};
 
 use super::TIMEOUT;
@@ -17,10 +18,9 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 const STALLED: Duration = Duration::from_mins(5);
 
 /// What a rebuild is told.
-#[derive(Debug)]
 pub struct Rebuild {
-    /// The log.
-    pub log: LogConfig,
+    /// Is asked again and again where the log ends.
+    pub log: Arc<LogReader>,
     /// How many partitions each topic has.
     pub partitions: i32,
     /// Whether to switch to what differs.
@@ -108,10 +108,10 @@ impl Rebuild {
 
     /// How many records it has examined, and how many there are.
     async fn place<G: Generations>(&self, generations: &G, one: Generation) -> anyhow::Result<(i64, i64)> {
-        let (log, partitions) = (self.log.clone(), self.partitions);
-        let ends = tokio::task::spawn_blocking(move || ends(&log, partitions)).await??;
+        let (log, partitions) = (Arc::clone(&self.log), TopicPartition::all(self.partitions));
+        let ends = tokio::task::spawn_blocking(move || log.ends(partitions, TIMEOUT)).await??;
         let at = generations.positions(one).await?;
-        Ok((sum(&at), sum(&ends)))
+        Ok((sum(&at), ends.values().sum()))
     }
 
     /// Which generations there are.
@@ -174,10 +174,4 @@ async fn ours<G: Generations>(generations: &G) -> anyhow::Result<Vec<Generation>
 
 fn sum(positions: &Positions) -> i64 {
     positions.iter().map(|(_, offset)| offset).sum()
-}
-
-/// Where each partition of the log ends.
-fn ends(log: &LogConfig, partitions: i32) -> anyhow::Result<Positions> {
-    let ends = LogReader::new(log, "rebuild")?.ends(TopicPartition::all(partitions), TIMEOUT)?;
-    Ok(ends.into_iter().collect())
 }
