@@ -1,5 +1,5 @@
 //! `cpu`: processor time of all of our processes together for each command that is decided, appended and projected into both
-//! models. A note is one command; an order with one line is four, of which the process manager gives three.
+//! models. A note is one command; an order with one line is three, of which the process manager gives two.
 
 use anyhow::Context as _;
 use serde_json::json;

@@ -36,7 +36,7 @@ pub(super) fn count() -> anyhow::Result<BTreeMap<String, f64>> {
         let name = step.to_possible_value().context("every step has a name")?;
         let name = name.get_name();
         let (once, twice) = (collected(name, TIMES)?, collected(name, 2 * TIMES)?);
-        let each = as_f64(twice.saturating_sub(once)) / as_f64(TIMES);
+        let each = as_f64(twice.saturating_sub(once) / TIMES);
         eprintln!("  {name}: {each:.0} instructions");
         counted.insert(name.to_owned(), each);
     }

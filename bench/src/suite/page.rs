@@ -234,6 +234,14 @@ fn raw(name: &str, finding: &Finding) -> String {
                 values.map(number).collect::<Vec<_>>().join(", ")
             }
             Value::Number(value) => value.as_f64().map(number).unwrap_or_default(),
+            Value::Object(values) if values.values().all(Value::is_number) => {
+                let each = values
+                    .iter()
+                    .filter_map(|(name, value)| Some((name, value.as_f64()?)));
+                each.map(|(name, value)| format!("{name} {}", number(value)))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            }
             Value::String(value) => value.clone(),
             _ => continue,
         };

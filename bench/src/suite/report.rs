@@ -104,12 +104,8 @@ impl Figure {
 
     /// A figure in its unit, for people.
     pub fn shown(&self, figure: f64) -> String {
-        let unit = &self.unit;
-        if figure.fract() == 0.0 {
-            format!("{figure:.0} {unit}")
-        } else {
-            format!("{figure:.2} {unit}")
-        }
+        let digits = if figure.fract() == 0.0 { 0 } else { 2 };
+        format!("{figure:.digits$} {}", self.unit).trim_end().to_owned()
     }
 
     /// A ratio of two figures of the same round, over all rounds.

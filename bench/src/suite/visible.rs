@@ -1,5 +1,5 @@
 //! `visible`: how long a write takes from its acknowledgement until a causal read with its token answers, in each model, at half
-//! of the peak. The peak is that of single-line orders with everything running; each order is five records.
+//! of the peak. The peak is that of single-line orders with everything running; each order is three records.
 
 use std::time::{Duration, Instant};
 
