@@ -16,8 +16,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use eventlog::{Checkpoint, Link, Positions, Topic, TopicPartition};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool, SqlSafeStr};
 
 pub use generations::PostgresGenerations;
 pub(crate) use generations::live;
@@ -40,12 +41,29 @@ DO $$ BEGIN \
   END IF; \
 END $$";
 
+/// What all generations share: version, name and statements of each migration, in the folder `migrations`. Named here and not by
+/// sqlx's macro, which would have every build make a second sqlx for itself.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "registry", include_str!("../migrations/0001_registry.sql"))];
+
+fn migrator() -> Migrator {
+    let migration = |(version, name, statements): (_, &'static str, &'static str)| {
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            statements.into_sql_str(),
+            false,
+        )
+    };
+    Migrator::with_migrations(MIGRATIONS.map(migration).into())
+}
+
 /// Brings the tables up to date, and begins the first generation of this code. Idempotent, and safe against another one at
 /// the same time.
 pub async fn migrate(database_url: &str) -> Result<(), StoreError> {
     let mut connection = PgConnection::connect_with(&options(database_url, "tailwater-deploy")?).await?;
     connection.execute(FORGET_OLD).await?;
-    sqlx::migrate!("./migrations").run(&mut connection).await?;
+    migrator().run(&mut connection).await?;
     connection.close().await?;
     PostgresGenerations::new(database_url, "tailwater-deploy")?
         .begin()
@@ -133,4 +151,20 @@ pub(crate) async fn all_checkpoints(
             .fetch_all(connection)
             .await?;
     rows.into_iter().map(checkpoint).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS;
+
+    #[test]
+    fn every_migration_in_the_folder_is_named() {
+        let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+        let name =
+            |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut found: Vec<_> = folder.map(name).collect();
+        found.sort();
+        let named = MIGRATIONS.map(|(version, name, _)| format!("{version:04}_{name}.sql"));
+        assert_eq!(found, named);
+    }
 }

@@ -8,14 +8,26 @@ use anyhow::{Context, Result, bail};
 use devstack::layout::workspace;
 use devstack::step::Progress;
 
-/// Packages whose binaries `up` and `demo` run.
-const BINARIES: [&str; 5] = [
-    "command-service",
-    "projector",
-    "query-service",
-    "tailwater",
-    "bench",
-];
+/// What the pipeline runs; each package has one program of its own name.
+const SERVICES: [&str; 4] = ["command-service", "projector", "query-service", "tailwater"];
+
+/// Programs of the package `bench`, as far as they are wanted: each takes as long to build as a service does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    Demonstration,
+    Benchmarks,
+}
+
+impl Beside {
+    const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Demonstration => &["demo"],
+            Self::Benchmarks => &["bench", "bare", "constant", "instructions"],
+        }
+    }
+}
 
 /// Profiles that the binaries are built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,21 +36,28 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Builds the services, the command line and the demonstration; says where the binaries are.
-pub(crate) fn services(profile: Profile) -> Result<PathBuf> {
-    let packages = BINARIES.iter().flat_map(|package| ["--package", package]);
-    bins(profile, packages)
+/// Builds the services, the command line and what is wanted beside them for release; says where the binaries are.
+///
+/// The same packages are named each time, whatever is built of them, as cargo chooses the dependencies' features by them.
+pub(crate) fn services(beside: Beside) -> Result<PathBuf> {
+    let packages = SERVICES.iter().chain(&["bench"]);
+    let programs = SERVICES.iter().chain(beside.programs());
+    build(
+        Profile::Release,
+        packages
+            .flat_map(|package| ["--package", package])
+            .chain(programs.flat_map(|program| ["--bin", program])),
+    )
 }
 
 /// Builds the checkers, and the services that they check, for release.
 pub(crate) fn checkers() -> Result<PathBuf> {
-    let packages = BINARIES
-        .iter()
-        .chain(&["e2e"])
-        .filter(|package| **package != "bench");
-    bins(
+    let packages = SERVICES.iter().chain(&["e2e"]);
+    build(
         Profile::Release,
-        packages.flat_map(|package| ["--package", package]),
+        packages
+            .flat_map(|package| ["--package", package])
+            .chain(["--bins"]),
     )
 }
 
@@ -48,7 +67,7 @@ const AS_FOR_TESTS: [&str; 2] = ["--workspace", "--examples"];
 
 /// Builds every binary of the workspace as the tests need it.
 pub(crate) fn all(profile: Profile) -> Result<PathBuf> {
-    bins(profile, AS_FOR_TESTS)
+    build(profile, AS_FOR_TESTS.into_iter().chain(["--bins"]))
 }
 
 /// Builds the query service that can make mistakes, for the tests of the checkers. Beside the real one, not instead of it.
@@ -65,9 +84,9 @@ pub(crate) fn with_bugs() -> Result<()> {
     Progress::Stderr.step(how, || run(&mut command))
 }
 
-fn bins<'a>(profile: Profile, selection: impl IntoIterator<Item = &'a str>) -> Result<PathBuf> {
+fn build<'a>(profile: Profile, selection: impl IntoIterator<Item = &'a str>) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--bins"]).args(selection);
+    command.arg("build").args(selection);
     let how = match profile {
         Profile::Dev => "building the services",
         Profile::Release => {

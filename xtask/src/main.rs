@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use devstack::services::Counts;
 
+use build::Beside;
+
 /// Set-up and developer commands of Tailwater.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -107,7 +109,12 @@ impl UpArgs {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Up(args) => up::up(args.counts(), args.brokers, !args.no_build).map(|_| ExitCode::SUCCESS),
+        Command::Up(args) => up::up(
+            args.counts(),
+            args.brokers,
+            (!args.no_build).then_some(Beside::Nothing),
+        )
+        .map(|_| ExitCode::SUCCESS),
         Command::Down => commands::down(),
         Command::Status => Ok(commands::status()),
         Command::Logs { name, follow } => commands::logs(&name, follow),

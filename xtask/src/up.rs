@@ -14,7 +14,7 @@ use devstack::services::{ALLOCATOR, Counts, ServiceOptions, Services};
 use devstack::stack::{Options, Stack};
 use devstack::step::{Progress, seconds};
 
-use crate::build::{self, Profile};
+use crate::build::{self, Beside, Profile};
 
 /// The folder of the developer's own stack.
 pub(crate) fn root() -> PathBuf {
@@ -28,15 +28,14 @@ pub(crate) struct Pipeline {
 }
 
 /// Installs, builds, starts, deploys; says where everything is.
-pub(crate) fn up(counts: Counts, brokers: Option<usize>, build: bool) -> Result<Pipeline> {
+pub(crate) fn up(counts: Counts, brokers: Option<usize>, build: Option<Beside>) -> Result<Pipeline> {
     let begun = Instant::now();
     let _alone = Layout::create(&root())?.lock("xtask", Progress::Stderr)?;
     install()?;
     // The build first: it wants the whole machine, and a failed one should leave nothing running that was not.
-    let binaries = if build {
-        build::services(Profile::Release)?
-    } else {
-        build::binaries(Profile::Release)
+    let binaries = match build {
+        Some(beside) => build::services(beside)?,
+        None => build::binaries(Profile::Release),
     };
     let mut options = Options::for_development(root());
     options.brokers = brokers;
@@ -69,7 +68,7 @@ pub(crate) fn up(counts: Counts, brokers: Option<usize>, build: bool) -> Result<
 
 /// `up`, then the demonstration with its own exit code; the pipeline stays.
 pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
-    let pipeline = up(Counts::default(), None, true)?;
+    let pipeline = up(Counts::default(), None, Some(Beside::Demonstration))?;
     build::hand_over(
         Command::new(pipeline.binaries.join("demo"))
             .args(args)
@@ -82,7 +81,7 @@ pub(crate) fn bench(args: &[String]) -> Result<ExitCode> {
     let binaries = {
         let _alone = Layout::create(&root())?.lock("xtask", Progress::Stderr)?;
         install()?;
-        build::services(Profile::Release)?
+        build::services(Beside::Benchmarks)?
     };
     // It runs writers itself.
     let (allocator, keeps) = ALLOCATOR;
