@@ -199,7 +199,7 @@ impl Stored for Shop {
 impl Domain for Shop {
     type Command = Command;
     type Event = Event;
-    type State = Aggregate;
+    type State = Arc<Aggregate>;
     type Key = Key;
     type Answer = Answer;
     type Poison = Poison;
@@ -218,7 +218,7 @@ impl Domain for Shop {
         }
     }
 
-    fn decide(&self, state: Option<&Aggregate>, request: &Request<Command>) -> Event {
+    fn decide(&self, state: Option<&Arc<Aggregate>>, request: &Request<Command>) -> Event {
         attempt(state.map(|aggregate| &aggregate.state), request)
             .unwrap_or_else(|refusal| rejected(request, &refusal))
     }
@@ -232,29 +232,30 @@ impl Domain for Shop {
 
     fn evolve(
         &self,
-        state: Option<Aggregate>,
+        state: Option<Arc<Aggregate>>,
         event: &Event,
         origin: Origin<'_>,
-    ) -> Result<Aggregate, Poison> {
-        let (state, mut causes) = state.map_or_else(Default::default, |Aggregate { state, causes }| {
+    ) -> Result<Arc<Aggregate>, Poison> {
+        let (state, mut causes) = state.map_or_else(Default::default, |aggregate| {
+            let Aggregate { state, causes } = Arc::unwrap_or_clone(aggregate);
             (Some(state), causes)
         });
         let state = domain::evolve(state, event, origin.event_id)
             .map_err(|error| poison(&error))?
             .ok_or_else(|| Poison("an event without effect names an aggregate".to_owned()))?;
         causes.merge(origin.causes);
-        Ok(Aggregate { state, causes })
+        Ok(Arc::new(Aggregate { state, causes }))
     }
 
-    fn bytes(&self, state: &Aggregate) -> usize {
+    fn bytes(&self, state: &Arc<Aggregate>) -> usize {
         state.bytes()
     }
 
-    fn sequence(&self, state: &Aggregate) -> u64 {
+    fn sequence(&self, state: &Arc<Aggregate>) -> u64 {
         state.state.sequence()
     }
 
-    fn answer(&self, event: &Event, after: Option<&Aggregate>) -> Answer {
+    fn answer(&self, event: &Event, after: Option<&Arc<Aggregate>>) -> Answer {
         match event {
             Event::Order(OrderEvent::CommandRejected(rejected))
             | Event::Stock(StockEvent::CommandRejected(rejected)) => Answer::refused(&rejected.problem),
@@ -267,12 +268,12 @@ impl Domain for Shop {
                     _ => Created::Nothing,
                 },
                 sequence: after.map_or(0, |after| after.state.sequence()),
-                status: after.and_then(Aggregate::as_order).map(|order| order.status),
+                status: after.and_then(|after| after.as_order()).map(|order| order.status),
             },
         }
     }
 
-    fn replay(&self, state: &Aggregate, request: &Request<Command>) -> Option<Answer> {
+    fn replay(&self, state: &Arc<Aggregate>, request: &Request<Command>) -> Option<Answer> {
         let order = state.as_order()?;
         let repeated = creates(&request.command) && order.placed.event_id == ids::event_id(request.id);
         repeated.then(|| Answer::Applied {
@@ -283,7 +284,7 @@ impl Domain for Shop {
         })
     }
 
-    fn work(&self, state: &Aggregate) -> Option<Work> {
+    fn work(&self, state: &Arc<Aggregate>) -> Option<Work> {
         let order = state.as_order()?;
         if order.steps_left() > 0 {
             return Some(Work::Now);

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::slots::slot_of;
 use crate::engine::{Handle, NotAnswered, Reading};
-use crate::shop::{Aggregate, Key};
+use crate::shop::Key;
 
 /// What may be encoded and not sent, in KiB. Something larger has all of it.
 const ENCODED_KIB_MAX: u32 = 64 * 1024;
@@ -57,7 +57,11 @@ impl States {
         let read = async {
             let slot = slot_of(partition, partitions);
             let reading = writers.read(slot, key, question.at_least, timeout).await?;
-            let kib = reading.aggregate.as_ref().map_or(0, Aggregate::bytes) >> 10;
+            let kib = reading
+                .aggregate
+                .as_ref()
+                .map_or(0, |aggregate| aggregate.bytes())
+                >> 10;
             let kib = u32::try_from(kib).unwrap_or(u32::MAX).clamp(1, ENCODED_KIB_MAX);
             let share = Arc::clone(&self.0).acquire_many_owned(kib).await;
             // Nobody closes it.
@@ -94,11 +98,13 @@ fn encode(
         .as_ref()
         .map(|aggregate| aggregate.causes.positions());
     let answer = AggregateAnswer {
-        state: reading.aggregate.map(|aggregate| match aggregate.state {
-            // Readers see no open reservations, of which there may be very many.
-            State::Stock(stock) => State::Stock(stock.totals()),
-            order @ State::Order(_) => order,
-        }),
+        state: reading
+            .aggregate
+            .map(|aggregate| match Arc::unwrap_or_clone(aggregate).state {
+                // Readers see no open reservations, of which there may be very many.
+                State::Stock(stock) => State::Stock(stock.totals()),
+                order @ State::Order(_) => order,
+            }),
         partition,
         next_offset: reading.next_offset,
         causes: causes.unwrap_or_default(),

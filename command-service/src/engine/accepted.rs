@@ -130,7 +130,7 @@ struct Waiting {
 /// A request under the key of another one that is accepted.
 pub(super) struct Other {
     pub slot: usize,
-    pub request: Request<Command>,
+    pub request: Box<Request<Command>>,
     pub reply: Reply,
 }
 

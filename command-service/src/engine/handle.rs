@@ -123,7 +123,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Reading {
     /// None where there is none.
-    pub aggregate: Option<Aggregate>,
+    pub aggregate: Option<Arc<Aggregate>>,
     /// How far that is: the partition's first offset that is not folded.
     pub next_offset: i64,
     /// Bounds how many are read from the disk at once, and held.
@@ -211,7 +211,6 @@ impl Handle {
         };
         let partition = partition_for(&submission.request.command, self.shared.partitions);
         let slot = slot_of(partition, self.shared.partitions);
-        let submission = Box::new(submission);
         self.ask(timeout, |reply| Input::Submit {
             slot,
             submission,
@@ -294,7 +293,7 @@ impl Handle {
         slot: usize,
         key: Key,
         cold: Arc<dyn Cold<Shop>>,
-    ) -> Result<Option<Aggregate>, NotAnswered> {
+    ) -> Result<Option<Arc<Aggregate>>, NotAnswered> {
         let read = tokio::task::spawn_blocking(move || cold.state(&key)).await;
         read.map_err(|_| NotAnswered::Unavailable)?.map_err(|error| {
             // The thread runs as long as there is a handle.

@@ -20,7 +20,7 @@ pub(super) enum Input {
     /// A client's command.
     Submit {
         slot: usize,
-        submission: Box<Submission>,
+        submission: Submission,
         reply: oneshot::Sender<Decision>,
     },
     /// Somebody wants to know what became of a command.
@@ -125,8 +125,8 @@ pub struct ErrandStep {
 /// A command on its way to a writer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submission {
-    /// The command.
-    pub request: Request<Command>,
+    /// The command. It is handed on many times until it is answered.
+    pub request: Box<Request<Command>>,
     /// Whether it is enough to keep it durably, to be carried out when its turn comes.
     pub respond_async: bool,
     /// Whether it is a step of the process manager: an order that was let in is carried through, however much waits.
@@ -135,18 +135,18 @@ pub struct Submission {
 
 impl Submission {
     /// A command whose answer is waited for.
-    pub const fn now(request: Request<Command>) -> Self {
+    pub fn now(request: Request<Command>) -> Self {
         Self {
-            request,
+            request: Box::new(request),
             respond_async: false,
             is_step: false,
         }
     }
 
     /// A step of another instance's process manager.
-    pub const fn step(request: Request<Command>) -> Self {
+    pub fn step(request: Request<Command>) -> Self {
         Self {
-            request,
+            request: Box::new(request),
             respond_async: false,
             is_step: true,
         }

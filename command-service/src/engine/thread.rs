@@ -292,7 +292,7 @@ impl Writers {
         }
     }
 
-    fn submit(&mut self, slot: usize, request: Request<Command>, reply: oneshot::Sender<Decision>) {
+    fn submit(&mut self, slot: usize, request: Box<Request<Command>>, reply: oneshot::Sender<Decision>) {
         let core = &mut self.slots[slot].core;
         if self.accepted.is_another(&request) && !core.knows(&request) {
             self.accepted.wait_for_another(Other { slot, request, reply });

@@ -75,7 +75,7 @@ impl Frame {
             command,
         };
         let submission = Submission {
-            request,
+            request: Box::new(request),
             respond_async: self.respond_async,
             is_step: false,
         };

@@ -47,7 +47,7 @@ pub struct Core<D: Domain, C> {
     pub(super) flights: Flights<D, C>,
     /// What the next record comes after: the link of the last one in flight, else that of the last folded one.
     pub(super) tail: Link,
-    pub(super) waiting: VecDeque<Request<D::Command>>,
+    pub(super) waiting: VecDeque<Box<Request<D::Command>>>,
     /// Who waits for each command that is waiting or in flight, with the fingerprint of the request.
     pub(super) callers: FxHashMap<Uuid, Vec<([u8; 16], C)>>,
     /// Who wants the history proven and has no record in flight yet that does it.
@@ -249,7 +249,8 @@ impl<D: Domain, C> Core<D, C> {
     }
 
     /// A command came in.
-    pub fn submit(&mut self, request: Request<D::Command>, caller: C) {
+    pub fn submit(&mut self, request: impl Into<Box<Request<D::Command>>>, caller: C) {
+        let request = request.into();
         if let Some(kept) = self.kept(request.id) {
             let output = if kept.fingerprint == request.fingerprint {
                 Output::Answer {

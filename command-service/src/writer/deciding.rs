@@ -55,7 +55,7 @@ impl<D: Domain, C> Core<D, C> {
     }
 
     /// Decides a command on the state that the ones before it will have left, and sends its record.
-    fn decide(&mut self, request: Request<D::Command>) {
+    fn decide(&mut self, request: Box<Request<D::Command>>) {
         let key = self.domain.target(&request.command);
         if let Err(error) = self.fold.warm(&self.domain, &key) {
             self.waiting.push_front(request);
@@ -137,7 +137,7 @@ impl<D: Domain, C> Core<D, C> {
     /// Sends a record that comes after the tail; `request` is none for a barrier.
     pub(super) fn send(
         &mut self,
-        request: Option<Request<D::Command>>,
+        request: Option<Box<Request<D::Command>>>,
         record: Arc<NewRecord>,
         event: D::Event,
     ) {

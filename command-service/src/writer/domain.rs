@@ -15,7 +15,8 @@ pub trait Domain {
     type Command: Clone + Debug;
     /// What happened.
     type Event: Clone + Debug;
-    /// One aggregate.
+    /// One aggregate. What is in flight holds a clone of each that it changes, and each is moved from hand to hand: it should be
+    /// small, and behind a pointer where it is not.
     type State: Clone + Debug;
     /// Names an aggregate.
     type Key: Clone + Debug + Eq + Hash;

@@ -12,7 +12,7 @@ use super::domain::{Domain, Left, Request};
 #[derive(Clone)]
 pub(super) struct Sent<D: Domain, C> {
     /// The command that the record answers; none for a barrier.
-    pub request: Option<Request<D::Command>>,
+    pub request: Option<Box<Request<D::Command>>>,
     pub record: Arc<NewRecord>,
     pub event: D::Event,
     /// The aggregate that the event changes, as it will leave it.

@@ -52,7 +52,8 @@ struct Ids(Vec<Arc<[Uuid]>>);
 
 impl Ids {
     fn insert(&mut self, id: Uuid) {
-        let mut merged = vec![id];
+        let mut merged = Vec::with_capacity(2 * RUN_MIN);
+        merged.push(id);
         while let Some(last) = self.0.pop_if(|last| last.len() <= merged.len().max(RUN_MIN)) {
             merged.extend_from_slice(&last);
         }

@@ -21,7 +21,7 @@ impl Writers {
     pub(super) fn accept(
         &mut self,
         slot: usize,
-        request: Request<Command>,
+        request: Box<Request<Command>>,
         reply: oneshot::Sender<Decision>,
     ) {
         let core = &mut self.slots[slot].core;

@@ -197,7 +197,7 @@ fn what_the_process_manager_has_to_do_is_told_after_a_start() {
 struct Unreadable;
 
 impl Cold<Shop> for Unreadable {
-    fn state(&self, _: &Key) -> Result<Option<Aggregate>, ColdError> {
+    fn state(&self, _: &Key) -> Result<Option<Arc<Aggregate>>, ColdError> {
         Err(ColdError("unreadable".to_owned()))
     }
     fn kept(&self, _: Uuid) -> Result<Option<Old<Answer>>, ColdError> {
