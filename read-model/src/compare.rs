@@ -21,6 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Without the one that is behind coming on for so long, there is no comparing.
 const STALLED: Duration = Duration::from_mins(1);
 
+/// What of two generations is compared. The first part can be compared while a generation is made ready, which takes a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is there as it will be read as soon as all records are in.
+    Rows,
+    /// What only a generation has that is ready.
+    Sums,
+}
+
 /// What came of comparing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
@@ -35,6 +44,15 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// What came of comparing another part.
+    pub fn add(&mut self, other: Self) {
+        self.compared += other.compared;
+        self.differences += other.differences;
+        self.named.extend(other.named);
+        self.named.truncate(NAMED_MAX);
+        self.moving += other.moving;
+    }
+
     fn differ(&mut self, name: String) {
         self.differences += 1;
         if self.named.len() < NAMED_MAX {

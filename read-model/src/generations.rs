@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use eventlog::Positions;
 
-use crate::compare::Comparison;
+use crate::compare::{Comparison, Part};
 use crate::store::{Store, StoreError};
 
 /// The version of the tables, keys and projections in this code. To be raised with every change of what a model holds:
@@ -112,8 +112,13 @@ pub trait Generations: Clone + Send + Sync + 'static {
     /// Makes every part of this one readable again, if it is the live one. Where another one is by now, nothing happens.
     fn mend(&self, live: i32) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Compares two, while both go on.
-    fn compare(&self, old: i32, new: i32) -> impl Future<Output = Result<Comparison, StoreError>> + Send;
+    /// Compares a part of two, while both go on.
+    fn compare(
+        &self,
+        old: i32,
+        new: i32,
+        part: Part,
+    ) -> impl Future<Output = Result<Comparison, StoreError>> + Send;
 
     /// Makes one the live one, at one instant; the live one before is kept.
     ///

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use eventlog::{LogReader, Positions, TopicPartition};
+use read_model::compare::{Comparison, Part};
 use read_model::generations::{Generation, Generations, State, live};
 
 use super::TIMEOUT;
@@ -16,6 +17,15 @@ const EVERY: Duration = Duration::from_millis(100);
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Nobody fills it, then. Longer than indexes take, while which it stands still.
 const STALLED: Duration = Duration::from_mins(5);
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// It has every record, for a moment.
+    AllIn,
+    /// It can be read.
+    Ready,
+}
 
 /// What a rebuild is told.
 pub struct Rebuild {
@@ -36,23 +46,28 @@ impl Rebuild {
         let (number, resumed) = self.candidate(generations).await?;
         let did = if resumed { "goes on" } else { "begins" };
         self.tell::<G>(&format!("generation {number} {did}"));
-        let records = self.filled(generations, number).await?;
-        let filled_s = begun.elapsed().as_secs_f64();
-        let all = ours(generations).await?;
+        self.until(generations, number, Until::AllIn).await?;
+        let previous = live(&ours(generations).await?).map(|live| live.number);
+        let other = previous.filter(|previous| *previous != number);
+        // Its indexes are made meanwhile.
+        let filled = async {
+            let records = self.until(generations, number, Until::Ready).await?;
+            anyhow::Ok((records, begun.elapsed().as_secs_f64()))
+        };
+        let rows = self.compared(generations, other, number, Part::Rows);
+        let ((records, filled_s), mut comparison) = tokio::try_join!(filled, rows)?;
+        comparison.add(self.compared(generations, other, number, Part::Sums).await?);
         let mut rebuilt = Rebuilt {
             generation: number,
             resumed,
-            previous: live(&all).map(|live| live.number),
+            previous,
             records,
             filled_s,
+            comparison,
             ..Rebuilt::default()
         };
-        if let Some(previous) = rebuilt.previous.filter(|previous| *previous != number) {
-            self.tell::<G>(&format!("comparing with generation {previous}"));
-            rebuilt.comparison = generations.compare(previous, number).await?;
-            if rebuilt.comparison.differences > 0 && !self.accept_differences {
-                return Ok(Outcome::Differs(rebuilt));
-            }
+        if rebuilt.comparison.differences > 0 && !self.accept_differences {
+            return Ok(Outcome::Differs(rebuilt));
         }
         generations.switch(number).await?;
         rebuilt.took_s = begun.elapsed().as_secs_f64();
@@ -73,8 +88,25 @@ impl Rebuild {
         }
     }
 
-    /// Waits until it has been filled; how many records that were.
-    async fn filled<G: Generations>(&self, generations: &G, number: i32) -> anyhow::Result<i64> {
+    /// A part of it beside the same of the one that is read, where there is one.
+    async fn compared<G: Generations>(
+        &self,
+        generations: &G,
+        other: Option<i32>,
+        number: i32,
+        part: Part,
+    ) -> anyhow::Result<Comparison> {
+        let Some(other) = other else {
+            return Ok(Comparison::default());
+        };
+        if part == Part::Rows {
+            self.tell::<G>(&format!("comparing with generation {other}"));
+        }
+        Ok(generations.compare(other, number, part).await?)
+    }
+
+    /// Waits until it has come so far; how many records that were.
+    async fn until<G: Generations>(&self, generations: &G, number: i32, until: Until) -> anyhow::Result<i64> {
         let (begun, mut first) = (Instant::now(), None);
         let (mut moved, mut told, mut last) = (Instant::now(), begun, -1);
         loop {
@@ -83,7 +115,7 @@ impl Rebuild {
             let one =
                 one.context("the generation is gone: it was discarded, or its store lost everything")?;
             let (at, end) = self.place(generations, *one).await?;
-            if one.state != State::Filling {
+            if one.state != State::Filling || (until == Until::AllIn && at >= end) {
                 return Ok(at);
             }
             let since = *first.get_or_insert(at);

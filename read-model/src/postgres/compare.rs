@@ -6,7 +6,7 @@ use eventlog::{Positions, Topic, TopicPartition};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::{CheckpointRow, checkpoint, index, options, schema};
-use crate::compare::{Comparison, Kind, Look, bounds, compare};
+use crate::compare::{Comparison, Kind, Look, Part, bounds, compare};
 use crate::store::StoreError;
 
 /// A table, which rows of it are compared, and what names a row. The name of a sum begins with its partition.
@@ -15,7 +15,7 @@ struct Table {
     rows: &'static str,
     key: &'static str,
     row_name: &'static str,
-    is_sum: bool,
+    part: Part,
 }
 
 const TABLES: [Table; 3] = [
@@ -24,21 +24,21 @@ const TABLES: [Table; 3] = [
         rows: "orders",
         key: "order_id",
         row_name: "order_id::text",
-        is_sum: false,
+        part: Part::Rows,
     },
     Table {
         name: "stock of",
         rows: "stock",
         key: "sku",
         row_name: "sku",
-        is_sum: false,
+        part: Part::Rows,
     },
     Table {
         name: "sales of",
         rows: "(SELECT * FROM {schema}.sales WHERE quantity <> 0 OR revenue_minor <> 0)",
         key: "partition, day, sku, currency",
         row_name: "format('%s/%s/%s/%s', partition, day, currency, sku)",
-        is_sum: true,
+        part: Part::Sums,
     },
 ];
 
@@ -70,15 +70,20 @@ impl Table {
     }
 }
 
-/// Compares them.
-pub(super) async fn generations(database_url: &str, old: i32, new: i32) -> Result<Comparison, StoreError> {
+/// Compares a part of them.
+pub(super) async fn generations(
+    database_url: &str,
+    old: i32,
+    new: i32,
+    part: Part,
+) -> Result<Comparison, StoreError> {
     compare(|names| async move {
         let options = options(database_url, "tailwater-rebuild")?.options([("work_mem", "128MB")]);
         let (mut one, mut other) = tokio::try_join!(
             PgConnection::connect_with(&options),
             PgConnection::connect_with(&options)
         )?;
-        let look = look(&mut one, &mut other, old, new, names).await?;
+        let look = look(&mut one, &mut other, &Compared { old, new, part }, names).await?;
         one.close().await?;
         other.close().await?;
         Ok(look)
@@ -86,12 +91,18 @@ pub(super) async fn generations(database_url: &str, old: i32, new: i32) -> Resul
     .await
 }
 
+/// Which generations, and what of them.
+struct Compared {
+    old: i32,
+    new: i32,
+    part: Part,
+}
+
 /// All in one snapshot, by two connections at the same time.
 async fn look(
     one: &mut PgConnection,
     other: &mut PgConnection,
-    old: i32,
-    new: i32,
+    compared: &Compared,
     names: Option<Vec<String>>,
 ) -> Result<Look, StoreError> {
     const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
@@ -102,7 +113,10 @@ async fn look(
     other
         .execute(AssertSqlSafe(format!("SET TRANSACTION SNAPSHOT '{snapshot}'")))
         .await?;
-    let (in_old, in_new) = (positions(&mut one, old).await?, positions(&mut one, new).await?);
+    let (in_old, in_new) = (
+        positions(&mut one, compared.old).await?,
+        positions(&mut one, compared.new).await?,
+    );
     let (before, after) = bounds(&in_old, &in_new);
     let is_level = |partition: i32| {
         let topic = Topic::Orders;
@@ -116,8 +130,8 @@ async fn look(
     };
     let mut of_events = Look::default();
     tokio::try_join!(
-        views(&mut one, old, new, names.as_deref(), &is_level, &mut look),
-        events(&mut other, old, new, names.as_deref(), &mut of_events)
+        views(&mut one, compared, names.as_deref(), &is_level, &mut look),
+        events(&mut other, compared, names.as_deref(), &mut of_events)
     )?;
     look.compared += of_events.compared;
     look.differing.append(&mut of_events.differing);
@@ -128,13 +142,13 @@ async fn look(
 
 async fn views(
     connection: &mut PgConnection,
-    old: i32,
-    new: i32,
+    compared: &Compared,
     names: Option<&[String]>,
     is_level: &(dyn Fn(i32) -> bool + Sync),
     look: &mut Look,
 ) -> Result<(), StoreError> {
-    for table in &TABLES {
+    let Compared { old, new, part } = *compared;
+    for table in TABLES.iter().filter(|table| table.part == part) {
         let of_table = |name: &String| {
             name.strip_prefix(table.name)?
                 .strip_prefix(' ')
@@ -151,7 +165,7 @@ async fn views(
                 .await?;
         for (name, in_old, in_new) in rows {
             let partition = name.split_once('/').and_then(|(number, _)| number.parse().ok());
-            let kind = match partition.filter(|_| table.is_sum) {
+            let kind = match partition.filter(|_| part == Part::Sums) {
                 Some(partition) => Kind::Sum {
                     level: is_level(partition),
                 },
@@ -186,17 +200,17 @@ async fn positions(connection: &mut PgConnection, generation: i32) -> Result<Pos
 /// What both have examined never changes: so whole partitions are compared by one digest, and events only where that differs.
 async fn events(
     connection: &mut PgConnection,
-    old: i32,
-    new: i32,
+    compared: &Compared,
     names: Option<&[String]>,
     look: &mut Look,
 ) -> Result<(), StoreError> {
     const NAME: &str = "event";
     type Digests = BTreeMap<i32, (i64, Option<i64>)>;
-    if names.is_some_and(|names| !names.iter().any(|name| name.starts_with(NAME))) {
+    let is_asked = names.is_none_or(|names| names.iter().any(|name| name.starts_with(NAME)));
+    if compared.part != Part::Rows || !is_asked {
         return Ok(());
     }
-    let (ours, theirs) = (schema(old), schema(new));
+    let (ours, theirs) = (schema(compared.old), schema(compared.new));
     let upto = format!(
         "(SELECT partition, least(o.next_offset, n.next_offset) AS upto \
           FROM {ours}.checkpoints AS o JOIN {theirs}.checkpoints AS n USING (topic, partition) WHERE topic = {})",

@@ -6,7 +6,7 @@ use eventlog::Positions;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, PgTransaction};
 
 use super::{CheckpointRow, PostgresStore, checkpoint, compare, options, pool, schema};
-use crate::compare::Comparison;
+use crate::compare::{Comparison, Part};
 use crate::generations::{Generation, Generations, MODEL_VERSION, State};
 use crate::store::StoreError;
 
@@ -179,8 +179,8 @@ impl Generations for PostgresGenerations {
         Ok(())
     }
 
-    async fn compare(&self, old: i32, new: i32) -> Result<Comparison, StoreError> {
-        compare::generations(&self.database_url, old, new).await
+    async fn compare(&self, old: i32, new: i32, part: Part) -> Result<Comparison, StoreError> {
+        compare::generations(&self.database_url, old, new, part).await
     }
 
     async fn switch(&self, number: i32) -> Result<(), StoreError> {
