@@ -8,7 +8,7 @@ use super::{
     producer::{create_topic, paced},
     report::{Figure, Finding, Goal},
     requests::{fitting_text, note, place_orders, receive_stock, rest},
-    rig::Rig,
+    rig::{PARTITIONS, Rig},
     write::peak,
 };
 use crate::load::Target;
@@ -26,7 +26,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let target = Target::new(&services.command_urls()[0])?;
     let text = fitting_text(&rig.codec().await?)?;
     let bootstrap = rig.log().bootstrap;
-    create_topic(&bootstrap, TOPIC).await?;
+    create_topic(&bootstrap, TOPIC, PARTITIONS).await?;
     receive_stock(&target, "ack").await?;
     let orders = place_orders(&target, "ack-order", rig.pace.count(ORDERS)).await?;
     rest().await;

@@ -33,12 +33,14 @@ use super::{
     producer::{create_topic, perf_test},
     report::{Figure, Finding, Goal},
     requests::{AUTHOR, RECORD_BYTES, fitting_text},
-    rig::{PARTITIONS, Rig},
+    rig::Rig,
     spent::PerOperation,
 };
 
 /// The first part of the names of the engine's topics: two writers on one partition would be slow.
 const ENGINE_PREFIX: &str = "engine";
+/// Partitions of each topic.
+const PARTITIONS: i32 = 12;
 /// The performance tool's topic.
 const TOPIC: &str = "perf-test";
 /// Records of the performance tool in each round, and before them, while its virtual machine warms up.
@@ -63,7 +65,7 @@ const LIMITS: Limits = Limits {
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let (log, log_id, codec) = topics_of(rig, ENGINE_PREFIX).await?;
     let text = fitting_text(&codec)?;
-    create_topic(&log.bootstrap, TOPIC).await?;
+    create_topic(&log.bootstrap, TOPIC, PARTITIONS).await?;
     let through = engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?;
     let (mut ours, mut theirs, mut through_engine) = (Vec::new(), Vec::new(), Vec::new());
     let (mut of_values, mut cost) = (Vec::new(), PerOperation::default());
@@ -127,7 +129,7 @@ pub(super) async fn once(rig: &Rig, prefix: &str) -> anyhow::Result<f64> {
 
 /// Topics of their own, with schemas.
 async fn topics_of(rig: &Rig, prefix: &str) -> anyhow::Result<(LogConfig, LogId, Codec)> {
-    rig.deploy(prefix)?;
+    rig.deploy(prefix, PARTITIONS)?;
     let log = LogConfig {
         prefix: prefix.to_owned(),
         ..rig.log()

@@ -24,11 +24,11 @@ use crate::load::Latencies;
 /// How long Kafka may take for what is not measured.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Makes a topic with as many partitions as the pipeline's.
-pub async fn create_topic(bootstrap: &str, name: &str) -> anyhow::Result<()> {
+/// Makes a topic.
+pub async fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap).create()?;
-    let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(-1));
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
     for created in admin.create_topics([&topic], &options).await? {
         created.map_err(|(name, code)| anyhow::anyhow!("topic {name} cannot be made: {code}"))?;

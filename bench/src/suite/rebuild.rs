@@ -15,7 +15,7 @@ use super::{
     ROUNDS,
     models::Models,
     report::{Figure, Finding, Goal},
-    rig::{PREFIX, Rig},
+    rig::{PARTITIONS, PREFIX, Rig},
     spent::PerOperation,
     start::Log,
 };
@@ -32,7 +32,7 @@ const TABLES: [&str; 4] = ["orders", "order_events", "stock", "sales"];
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
-    rig.deploy(PREFIX)?;
+    rig.deploy(PREFIX, PARTITIONS)?;
     let codec = rig.codec().await?;
     let mut log = Log::begin(rig, codec, AGGREGATES, EVENTS_EACH)?;
     log.append(log.events())?;

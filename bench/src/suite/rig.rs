@@ -25,8 +25,8 @@ use schemas::Codec;
 
 use super::spent::Spent;
 
-/// Partitions of each topic.
-pub const PARTITIONS: i32 = 12;
+/// Partitions of each topic: as many as `tailwater deploy` makes unless it is told otherwise.
+pub const PARTITIONS: i32 = 4;
 
 /// The first part of the topics' names.
 pub const PREFIX: &str = "shop";
@@ -136,9 +136,15 @@ impl Rig {
         Ok(eventlog::registry::load_codec(&url, prefix, None).await?)
     }
 
-    /// Topics whose names begin with this, their schemas, and tables.
-    pub fn deploy(&self, prefix: &str) -> anyhow::Result<()> {
-        Ok(self.plan(0, 0, prefix)?.deploy()?)
+    /// Topics whose names begin with this, of so many partitions, their schemas, and tables.
+    pub fn deploy(&self, prefix: &str, partitions: i32) -> anyhow::Result<()> {
+        let settings = [("TAILWATER_PARTITIONS", &*partitions.to_string())];
+        let none = Counts {
+            command_services: 0,
+            projectors: 0,
+            query_services: 0,
+        };
+        Ok(self.plan_with(&settings, none, prefix)?.deploy()?)
     }
 
     /// Topics, schemas and tables, and so many services, ready.

@@ -40,7 +40,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         let count = rig.pace.count(count);
         // Topics of its own: nobody else may write where the service did.
         let prefix = format!("scale-{count}");
-        rig.deploy(&prefix)?;
+        rig.deploy(&prefix, PARTITIONS)?;
         receive(rig, &prefix, count).await?;
         let services = rig.plan(1, 0, &prefix)?;
         services.launch(SERVICE)?;

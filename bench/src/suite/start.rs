@@ -34,7 +34,7 @@ const SECOND: &str = "command-service-2";
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
-    rig.deploy(PREFIX)?;
+    rig.deploy(PREFIX, PARTITIONS)?;
     let codec = rig.codec().await?;
     let mut log = Log::begin(rig, codec, AGGREGATES, EVENTS_EACH)?;
     log.append(log.events())?;

@@ -36,7 +36,7 @@ pub(super) struct Ours {
 impl Ours {
     /// An engine on new topics; whether the broker syncs each batch before it acknowledges it.
     pub(super) async fn start(rig: &Rig, prefix: &str, sync: bool) -> anyhow::Result<Self> {
-        rig.deploy(prefix)?;
+        rig.deploy(prefix, PARTITIONS)?;
         let log = LogConfig {
             prefix: prefix.to_owned(),
             ..rig.log()
