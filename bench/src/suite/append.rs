@@ -34,7 +34,7 @@ use super::{
     report::{Figure, Finding, Goal},
     requests::{AUTHOR, RECORD_BYTES, fitting_text},
     rig::Rig,
-    spent::PerOperation,
+    spent::{PerOperation, Spent},
 };
 
 /// The first part of the names of the engine's topics: two writers on one partition would be slow.
@@ -68,7 +68,9 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     create_topic(&log.bootstrap, TOPIC, PARTITIONS).await?;
     let through = engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?;
     let (mut ours, mut theirs, mut through_engine) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut of_values, mut cost) = (Vec::new(), PerOperation::default());
+    let (mut of_values, mut cost, mut by_thread) =
+        (Vec::new(), PerOperation::default(), PerOperation::default());
+    let own = i32::try_from(std::process::id())?;
     let mut log_bytes = 0;
     let perf = |bytes| {
         let (records, warm_up) = (rig.pace.count(PERF_RECORDS), rig.pace.count(PERF_WARM_UP));
@@ -83,13 +85,11 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         theirs.push(perf(log_bytes)?);
         of_values.push(perf(RECORD_BYTES)?);
         let (warm_up, duration) = (rig.pace.seconds(2), rig.pace.seconds(6));
-        let (before, answered) = (rig.spent(), writers.answered);
+        let (before, threads, answered) = (rig.spent(), Spent::by_thread(own), writers.answered);
         ours.push(writers.measure(warm_up, duration)?);
-        cost.push(
-            "a record",
-            &rig.spent().since(&before),
-            writers.answered - answered,
-        );
+        let records = writers.answered - answered;
+        cost.push("a record", &rig.spent().since(&before), records);
+        by_thread.push("by thread", &Spent::by_thread(own).since(&threads), records);
         drop(writers);
         through_engine.push(through.measure(round, warm_up, duration).await?);
         eprintln!(
@@ -112,6 +112,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "kafka_producer_perf_test_per_second": theirs,
             "kafka_producer_perf_test_of_values_alone_per_second": of_values,
             "processor_us_per_record": cost.raw(),
+            "processor_us_per_record_by_thread": by_thread.raw(),
             "record_bytes": log_bytes,
             "value_bytes": RECORD_BYTES,
             "partitions": PARTITIONS,

@@ -117,6 +117,14 @@ impl Rig {
         Spent::so_far(self.stack.processes())
     }
 
+    /// The same of one process, by its threads.
+    pub fn spent_by_thread(&self, name: &str) -> Spent {
+        match self.stack.processes().state(name) {
+            State::Running(pid) => Spent::by_thread(pid),
+            State::Dead | State::Absent => Spent::default(),
+        }
+    }
+
     /// Where the log is.
     pub fn log(&self) -> LogConfig {
         LogConfig {

@@ -1,4 +1,5 @@
-//! Processor time by process: what an operation costs the load generator, the services, the broker and the databases.
+//! Processor time by process: what an operation costs the load generator, the services, the broker and the databases. And by thread
+//! within one of them: where in it the time goes.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +18,7 @@ const TICK: Duration = Duration::from_millis(10);
 const LOAD: &str = "load";
 
 /// Processor time, user's and system's, of named processes with all that they started. The load generator is alone: what it
-/// starts is either named, or what the pipeline is compared with.
+/// starts is either named, or what the pipeline is compared with. Or of the threads of one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spent(BTreeMap<String, Duration>);
 
@@ -33,6 +34,20 @@ impl Spent {
         }
         let own = i32::try_from(std::process::id()).unwrap_or(0);
         spent.insert(LOAD.to_owned(), all.of_one(own));
+        Self(spent)
+    }
+
+    /// Since each of them began, of the threads of a process; those of one name are one.
+    pub fn by_thread(pid: i32) -> Self {
+        let mut spent: BTreeMap<String, Duration> = BTreeMap::new();
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            // It may have ended in between.
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            if let (Some(name), Some(life)) = (name_of(&stat), Life::parse(&stat)) {
+                *spent.entry(name.to_owned()).or_default() += TICK * life.own;
+            }
+        }
         Self(spent)
     }
 
@@ -133,6 +148,11 @@ impl Lives {
     }
 }
 
+/// What a process or a thread is called.
+fn name_of(stat: &str) -> Option<&str> {
+    stat.get(stat.find('(')? + 1..stat.rfind(')')?)
+}
+
 impl Life {
     fn parse(stat: &str) -> Option<Self> {
         // The name is in parentheses and may hold anything; what follows the last one is regular.
@@ -173,6 +193,19 @@ mod tests {
         assert_eq!(spaces.of_one(7), Duration::from_secs(3));
         assert_eq!(lives.of_tree(11), Duration::ZERO);
         assert_eq!(Life::parse("7 (a) S 1"), None);
+        assert_eq!(name_of(stat), Some("a ) b"));
+        assert_eq!(name_of("7"), None);
+    }
+
+    #[test]
+    fn threads_are_told_by_their_names() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let busy = std::thread::Builder::new().name("busy".to_owned());
+        let spent = busy.spawn(move || {
+            while Spent::by_thread(own).0.get("busy").is_none_or(Duration::is_zero) {}
+            Spent::by_thread(own)
+        });
+        assert!(spent.unwrap().join().unwrap().of("busy").unwrap() >= TICK);
     }
 
     #[test]

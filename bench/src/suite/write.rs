@@ -20,6 +20,8 @@ pub(super) const CONNECTIONS: usize = 256;
 const PARTITIONS: &str = "1";
 /// Orders that notes are put on, so many that each gets a few dozen.
 const ORDERS: usize = 60_000;
+/// Whose time is told by thread.
+const SERVICE: &str = "command-service-1";
 /// How long the broker's virtual machine warms up, in seconds.
 const WARM_UP_S: u64 = 20;
 
@@ -36,11 +38,12 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     closed(rig.pace, &target, rig.pace.seconds(WARM_UP_S), warm_up).await?;
     let (mut ours, mut theirs, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
     let (mut cost, mut constant_cost) = (PerOperation::default(), PerOperation::default());
+    let mut by_thread = PerOperation::default();
     for round in 0..rig.pace.times(ROUNDS) {
         let before = rig.spent();
         let constant_run = peak(rig.pace, &constant, note(&constant, "constant", &orders, &text)).await?;
         theirs.push(constant_run.per_second());
-        let between = rig.spent();
+        let (between, threads) = (rig.spent(), rig.spent_by_thread(SERVICE));
         let make = note(&target, &format!("write-{round}"), &orders, &text);
         let write = peak(rig.pace, &target, make).await?;
         let after = rig.spent();
@@ -53,6 +56,11 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             theirs[round]
         );
         cost.push("a note", &after.since(&between), write.acknowledged_ever);
+        by_thread.push(
+            "by thread of the service",
+            &rig.spent_by_thread(SERVICE).since(&threads),
+            write.acknowledged_ever,
+        );
         constant_cost.push(
             "a constant",
             &between.since(&before),
@@ -68,6 +76,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "write_per_second": ours,
             "constant_per_second": theirs,
             "processor_us_per_note": cost.raw(),
+            "processor_us_per_note_by_thread": by_thread.raw(),
             "processor_us_per_constant": constant_cost.raw(),
             "answers_503": unavailable,
             "connections": CONNECTIONS,
