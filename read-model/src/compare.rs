@@ -146,8 +146,12 @@ impl Suspects {
     }
 }
 
-/// Compares two generations by looks: at all that there is (none), or at what is called so.
-pub(crate) async fn compare<F>(look: impl Fn(Option<Vec<String>>) -> F) -> Result<Comparison, StoreError>
+/// Compares two generations by looks: at all that there is (none), or at what is called so. It is not looked again before `ready`:
+/// one whose indexes are being made does not come on meanwhile, for however long they take.
+pub(crate) async fn compare<F>(
+    look: impl Fn(Option<Vec<String>>) -> F,
+    ready: impl Future<Output = ()>,
+) -> Result<Comparison, StoreError>
 where
     F: Future<Output = Result<Look, StoreError>>,
 {
@@ -157,6 +161,7 @@ where
         ..Comparison::default()
     };
     let mut suspects = Suspects::of(first);
+    ready.await;
     let (mut begun, mut moved) = (Instant::now(), Instant::now());
     let mut before = Positions::new();
     while !suspects.open.is_empty() {

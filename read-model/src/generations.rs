@@ -112,12 +112,13 @@ pub trait Generations: Clone + Send + Sync + 'static {
     /// Makes every part of this one readable again, if it is the live one. Where another one is by now, nothing happens.
     fn mend(&self, live: i32) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Compares a part of two, while both go on.
+    /// Compares a part of two, while both go on; from `ready` on the new one can be read.
     fn compare(
         &self,
         old: i32,
         new: i32,
         part: Part,
+        ready: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = Result<Comparison, StoreError>> + Send;
 
     /// Makes one the live one, at one instant; the live one before is kept.

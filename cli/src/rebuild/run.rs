@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use eventlog::{LogReader, Positions, TopicPartition};
 use read_model::compare::{Comparison, Part};
 use read_model::generations::{Generation, Generations, State, live};
+use tokio::sync::oneshot;
 
 use super::TIMEOUT;
 use super::report::{Outcome, Rebuilt, Standing};
@@ -49,14 +50,29 @@ impl Rebuild {
         self.until(generations, number, Until::AllIn).await?;
         let previous = live(&ours(generations).await?).map(|live| live.number);
         let other = previous.filter(|previous| *previous != number);
+        if let Some(other) = other {
+            self.tell::<G>(&format!("comparing with generation {other}"));
+        }
         // Its indexes are made meanwhile.
+        let (tell, told) = oneshot::channel();
         let filled = async {
             let records = self.until(generations, number, Until::Ready).await?;
+            // Nobody waits for it where there is nothing to compare with.
+            let _ = tell.send(());
             anyhow::Ok((records, begun.elapsed().as_secs_f64()))
         };
-        let rows = self.compared(generations, other, number, Part::Rows);
+        let rows = async {
+            let ready = async { drop(told.await) };
+            match other {
+                Some(other) => Ok(generations.compare(other, number, Part::Rows, ready).await?),
+                None => Ok(Comparison::default()),
+            }
+        };
         let ((records, filled_s), mut comparison) = tokio::try_join!(filled, rows)?;
-        comparison.add(self.compared(generations, other, number, Part::Sums).await?);
+        if let Some(other) = other {
+            let sums = generations.compare(other, number, Part::Sums, std::future::ready(()));
+            comparison.add(sums.await?);
+        }
         let mut rebuilt = Rebuilt {
             generation: number,
             resumed,
@@ -86,23 +102,6 @@ impl Rebuild {
             Some(left) => Ok((left.number, true)),
             None => Ok((generations.create().await?, false)),
         }
-    }
-
-    /// A part of it beside the same of the one that is read, where there is one.
-    async fn compared<G: Generations>(
-        &self,
-        generations: &G,
-        other: Option<i32>,
-        number: i32,
-        part: Part,
-    ) -> anyhow::Result<Comparison> {
-        let Some(other) = other else {
-            return Ok(Comparison::default());
-        };
-        if part == Part::Rows {
-            self.tell::<G>(&format!("comparing with generation {other}"));
-        }
-        Ok(generations.compare(other, number, part).await?)
     }
 
     /// Waits until it has come so far; how many records that were.

@@ -70,39 +70,39 @@ impl Table {
     }
 }
 
+/// Which generations, and what of them.
+#[derive(Clone, Copy)]
+pub(super) struct Compared {
+    pub(super) old: i32,
+    pub(super) new: i32,
+    pub(super) part: Part,
+}
+
 /// Compares a part of them.
 pub(super) async fn generations(
     database_url: &str,
-    old: i32,
-    new: i32,
-    part: Part,
+    compared: Compared,
+    ready: impl Future<Output = ()> + Send,
 ) -> Result<Comparison, StoreError> {
-    compare(|names| async move {
+    let look = |names| async move {
         let options = options(database_url, "tailwater-rebuild")?.options([("work_mem", "128MB")]);
         let (mut one, mut other) = tokio::try_join!(
             PgConnection::connect_with(&options),
             PgConnection::connect_with(&options)
         )?;
-        let look = look(&mut one, &mut other, &Compared { old, new, part }, names).await?;
+        let look = look(&mut one, &mut other, compared, names).await?;
         one.close().await?;
         other.close().await?;
         Ok(look)
-    })
-    .await
-}
-
-/// Which generations, and what of them.
-struct Compared {
-    old: i32,
-    new: i32,
-    part: Part,
+    };
+    compare(look, ready).await
 }
 
 /// All in one snapshot, by two connections at the same time.
 async fn look(
     one: &mut PgConnection,
     other: &mut PgConnection,
-    compared: &Compared,
+    compared: Compared,
     names: Option<Vec<String>>,
 ) -> Result<Look, StoreError> {
     const BEGIN: &str = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
@@ -142,12 +142,12 @@ async fn look(
 
 async fn views(
     connection: &mut PgConnection,
-    compared: &Compared,
+    compared: Compared,
     names: Option<&[String]>,
     is_level: &(dyn Fn(i32) -> bool + Sync),
     look: &mut Look,
 ) -> Result<(), StoreError> {
-    let Compared { old, new, part } = *compared;
+    let Compared { old, new, part } = compared;
     for table in TABLES.iter().filter(|table| table.part == part) {
         let of_table = |name: &String| {
             name.strip_prefix(table.name)?
@@ -200,7 +200,7 @@ async fn positions(connection: &mut PgConnection, generation: i32) -> Result<Pos
 /// What both have examined never changes: so whole partitions are compared by one digest, and events only where that differs.
 async fn events(
     connection: &mut PgConnection,
-    compared: &Compared,
+    compared: Compared,
     names: Option<&[String]>,
     look: &mut Look,
 ) -> Result<(), StoreError> {

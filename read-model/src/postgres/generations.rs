@@ -5,7 +5,8 @@ use std::time::Duration;
 use eventlog::Positions;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, PgTransaction};
 
-use super::{CheckpointRow, PostgresStore, checkpoint, compare, options, pool, schema};
+use super::compare::{self, Compared};
+use super::{CheckpointRow, PostgresStore, checkpoint, options, pool, schema};
 use crate::compare::{Comparison, Part};
 use crate::generations::{Generation, Generations, MODEL_VERSION, State};
 use crate::store::StoreError;
@@ -179,8 +180,14 @@ impl Generations for PostgresGenerations {
         Ok(())
     }
 
-    async fn compare(&self, old: i32, new: i32, part: Part) -> Result<Comparison, StoreError> {
-        compare::generations(&self.database_url, old, new, part).await
+    async fn compare(
+        &self,
+        old: i32,
+        new: i32,
+        part: Part,
+        ready: impl Future<Output = ()> + Send,
+    ) -> Result<Comparison, StoreError> {
+        compare::generations(&self.database_url, Compared { old, new, part }, ready).await
     }
 
     async fn switch(&self, number: i32) -> Result<(), StoreError> {

@@ -24,8 +24,13 @@ return found";
 
 impl RedisGenerations {
     /// Compares them. A document is named by its key without the generation.
-    pub(super) async fn compared(&self, old: i32, new: i32) -> Result<Comparison, StoreError> {
-        compare(|names| self.look(old, new, names)).await
+    pub(super) async fn compared(
+        &self,
+        old: i32,
+        new: i32,
+        ready: impl Future<Output = ()> + Send,
+    ) -> Result<Comparison, StoreError> {
+        compare(|names| self.look(old, new, names), ready).await
     }
 
     async fn look(&self, old: i32, new: i32, names: Option<Vec<String>>) -> Result<Look, StoreError> {

@@ -244,9 +244,15 @@ impl Generations for RedisGenerations {
     }
 
     /// There are no sums in it.
-    async fn compare(&self, old: i32, new: i32, part: Part) -> Result<Comparison, StoreError> {
+    async fn compare(
+        &self,
+        old: i32,
+        new: i32,
+        part: Part,
+        ready: impl Future<Output = ()> + Send,
+    ) -> Result<Comparison, StoreError> {
         match part {
-            Part::Rows => self.compared(old, new).await,
+            Part::Rows => self.compared(old, new, ready).await,
             Part::Sums => Ok(Comparison::default()),
         }
     }
