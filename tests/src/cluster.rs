@@ -1,7 +1,6 @@
 //! Instances of the command service as the others see them: heartbeats and pings, and no engine behind them.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use command_service::cluster::{Cluster, ClusterConfig, Held, MemberState};
 use command_service::engine::Role;
@@ -11,8 +10,6 @@ use crate::{Pipeline, eventually};
 
 /// Slots that members divide among them: so many that each of three owns some.
 pub const SLOTS: usize = 64;
-
-const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One more member, which holds nothing yet. Kafka need not be there.
 pub async fn join(pipeline: &Pipeline, name: &str) -> Cluster {
@@ -46,7 +43,7 @@ pub fn owned(cluster: &Cluster) -> usize {
 
 /// Waits until these, and nobody else, divide the slots among them.
 pub async fn divided(clusters: &[&Cluster]) {
-    eventually("they divide the slots", DEADLINE, async || {
+    eventually("they divide the slots", async || {
         let owned: Vec<_> = clusters.iter().map(|cluster| owned(cluster)).collect();
         let each_slot_once = owned.iter().sum::<usize>() == SLOTS && !owned.contains(&0);
         let no_other = clusters

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use devstack::containers::Containers;
 use devstack::images::Source;
 use devstack::layout::workspace;
 use devstack::{Endpoints, Options, Signal, Stack};
+
+use crate::DEADLINE;
 
 /// Kafka, the registry, Postgres and Redis, in one of two forms.
 pub enum Components {
@@ -102,16 +103,13 @@ pub async fn flush_redis() {
     assert_eq!(answer.await.expect("a thread").expect("Redis answers"), "+OK\r\n");
 }
 
-/// How long Redis may take to forget.
-const PATIENCE: Duration = Duration::from_mins(1);
-
 /// Empties Redis of everything that one pipeline has there, at one instant.
 pub async fn forget_in_redis(prefix: &str) {
     let client = redis::Client::open(components().endpoints().redis_url).expect("Redis has an address");
     // It looks at all keys there are, of all pipelines, and a busy machine takes its time.
     let patient = redis::AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE));
+        .set_connection_timeout(Some(DEADLINE))
+        .set_response_timeout(Some(DEADLINE));
     let mut connection = client
         .get_multiplexed_async_connection_with_config(&patient)
         .await

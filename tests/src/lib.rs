@@ -20,7 +20,7 @@ mod stream;
 
 pub use client::{Answer, Client, key, order, send, try_send};
 pub use components::{Components, components, flush_redis, forget_in_redis, root};
-pub use eventually::eventually;
+pub use eventually::{DEADLINE, eventually};
 pub use load::{Load, Outcome, settle_and_compare, stocked};
 pub use log::{Produced, codec, effective, partition, produce, produce_plain, read_plain};
 pub use pipeline::{Pipeline, Setup};

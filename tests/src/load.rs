@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 
 use crate::client::{Answer, Client, key, order, try_send};
+use crate::eventually::{DEADLINE, eventually};
 use crate::pipeline::{Pipeline, Setup};
 
 const SKUS: usize = 20;
@@ -53,6 +54,14 @@ impl Load {
         }
     }
 
+    /// Waits until more than so many orders were acknowledged, so that what a test does is done under load.
+    pub async fn placed_more_than(&self, orders: usize) {
+        eventually("orders are placed", async || {
+            (self.placed() > orders).then_some(())
+        })
+        .await;
+    }
+
     /// Orders that were acknowledged so far.
     pub fn placed(&self) -> usize {
         self.placed.load(Ordering::Relaxed)
@@ -68,7 +77,7 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Outcome::default();
         for client in self.clients {
-            let one = tokio::time::timeout(Duration::from_mins(2), client).await;
+            let one = tokio::time::timeout(DEADLINE, client).await;
             let one = one
                 .expect("every client is answered once all is up again")
                 .expect("no client fails");
@@ -161,7 +170,7 @@ pub async fn stocked(setup: Setup) -> (Pipeline, Client) {
 /// Waits until no order is pending, then compares everything with everything.
 #[expect(clippy::implicit_hasher, reason = "it is what a load gives")]
 pub async fn settle_and_compare(pipeline: &Pipeline, client: &Client, acknowledged: &HashMap<String, i64>) {
-    let report = crate::eventually("every order comes to rest", Duration::from_secs(90), async || {
+    let report = eventually("every order comes to rest", async || {
         let report = pipeline.verify();
         (report["log"]["orders_with_open_steps"] == 0).then_some(report)
     })

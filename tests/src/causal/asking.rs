@@ -10,11 +10,17 @@ use super::client::AtWork;
 use super::model::{Breach, Expected, Level, Rule, Target, Thing};
 use super::report::{Violation, count};
 use crate::client::{Answer, Client, try_send};
+use crate::eventually::DEADLINE;
 
-/// How long a client goes on asking before it says that there is no answer.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Between two attempts: shorter than services ask for, as this is about what they answer.
+/// Between the first two attempts: shorter than services ask for, as this is about what they answer.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two attempts at most: clients that ask as often as they can leave a small machine no time to answer.
+const PAUSE_MAX: Duration = Duration::from_millis(320);
+/// How many refusals a caller takes that does not wait. Nobody promises that it is ever answered: a list that is read strongly
+/// and at once is refused for as long as the models are busy with what was proven.
+const HURRIED: u32 = 8;
+/// What it asks with from then on.
+const PATIENT: &str = "wait=5";
 
 /// A read that was answered, and what its answer had to show.
 pub(super) struct Read {
@@ -38,7 +44,7 @@ impl AtWork {
         let token = self.session.token.clone();
         let request = format!("client {}: POST {path} {body}, token {token:?}", self.number);
         let answer = self
-            .ask(&shared.commands, &request, |service| {
+            .ask(&shared.commands, &request, |service, _| {
                 let request = service.command(Method::POST, path);
                 let request = request.header("idempotency-key", key).json(body);
                 match &token {
@@ -65,11 +71,12 @@ impl AtWork {
         let expected = self.model().expected(target, level, &self.session.knowledge);
         let mut request = format!("client {}: GET {path} {headers:?}", self.number);
         let answer = self
-            .ask(&shared.queries, &request, |service| {
+            .ask(&shared.queries, &request, |service, refusals| {
                 let request = service.query(path);
-                headers
-                    .iter()
-                    .fold(request, |request, (name, value)| request.header(*name, value))
+                headers.iter().fold(request, |request, (name, value)| {
+                    let is_late = *name == "prefer" && refusals >= HURRIED;
+                    request.header(*name, if is_late { PATIENT } else { value })
+                })
             })
             .await?;
         let from = answer.header("served-from").unwrap_or_default().to_owned();
@@ -146,19 +153,21 @@ impl AtWork {
         (level, headers)
     }
 
-    /// Asks services until one answers with anything but 503.
+    /// Asks services until one answers with anything but 503. The request is made with the number of refusals so far.
     async fn ask(
         &mut self,
         services: &[Client],
         request: &str,
-        make: impl Fn(&Client) -> RequestBuilder,
+        make: impl Fn(&Client, u32) -> RequestBuilder,
     ) -> Option<Answer> {
         let begun = Instant::now();
+        let (mut refusals, mut pause) = (0, PAUSE);
         let mut at = self.rng.usize(..services.len());
-        while begun.elapsed() < PATIENCE && !self.shared.is_stopped() {
-            match try_send(make(&services[at])).await {
+        while begun.elapsed() < DEADLINE && !self.shared.is_stopped() {
+            match try_send(make(&services[at], refusals)).await {
                 Ok(answer) if answer.status != 503 => return Some(answer),
                 Ok(answer) => {
+                    refusals += 1;
                     let slug = answer.json["type"].as_str().unwrap_or_default().to_owned();
                     // Nobody was ever given a token that is ahead of the log.
                     if slug == "/problems/future-token" || answer.header("retry-after").is_none() {
@@ -169,20 +178,21 @@ impl AtWork {
                     let retry_after_s = answer
                         .header("retry-after")
                         .and_then(|text| text.parse::<u64>().ok());
-                    if retry_after_s.is_none_or(|seconds| seconds >= PATIENCE.as_secs()) {
+                    if retry_after_s.is_none_or(|seconds| seconds >= DEADLINE.as_secs()) {
                         return None;
                     }
                 }
                 Err(_) => self.report.broken += 1,
             }
             at = (at + 1) % services.len();
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
         if request.contains("tailwater-model") {
             // Nobody promises that one model comes back sooner than it is emptied again.
             count(&mut self.report.refused, "(given up: one model only)".to_owned());
         } else if !self.shared.is_stopped() {
-            let breach = Breach::new(Rule::Contract, format!("no answer within {PATIENCE:?}"));
+            let breach = Breach::new(Rule::Contract, format!("no answer within {DEADLINE:?}"));
             self.judge(Err(breach), request);
         }
         None

@@ -28,14 +28,10 @@ async fn an_order_is_placed_confirmed_paid_and_shipped_and_both_models_show_it()
         Some(format!("{}{path}", client.query_url).as_str())
     );
 
-    let confirmed = e2e::eventually(
-        "the order is confirmed",
-        std::time::Duration::from_secs(20),
-        async || {
-            let read = client.get(&path, &placed.token()).await.expect(200);
-            (read.json["status"] == "confirmed").then_some(read)
-        },
-    )
+    let confirmed = e2e::eventually("the order is confirmed", async || {
+        let read = client.get(&path, &placed.token()).await.expect(200);
+        (read.json["status"] == "confirmed").then_some(read)
+    })
     .await;
     assert_eq!(confirmed.json["total_minor"], 7 * 250);
     let lines = confirmed.json["lines"].as_array().unwrap();
@@ -119,14 +115,10 @@ async fn an_order_is_placed_confirmed_paid_and_shipped_and_both_models_show_it()
         .problem(409, "not-cancellable");
     // The token names the order's partition only, so a model that has not seen the stock yet may answer meanwhile.
     // Shipping takes from what is on hand and from what is reserved.
-    e2e::eventually(
-        "the stock has left",
-        std::time::Duration::from_secs(20),
-        async || {
-            let mug = client.get("/v1/stock/mug", &shipped.token()).await;
-            (mug.json["on_hand"] == 4 && mug.json["reserved"] == 0).then_some(())
-        },
-    )
+    e2e::eventually("the stock has left", async || {
+        let mug = client.get("/v1/stock/mug", &shipped.token()).await;
+        (mug.json["on_hand"] == 4 && mug.json["reserved"] == 0).then_some(())
+    })
     .await;
     let read = client.get(&path, &shipped.token()).await.expect(200);
     assert_eq!(read.json["payment"]["amount_minor"], 1750);
@@ -184,10 +176,9 @@ async fn what_is_refused_or_cancelled_gives_its_stock_back() {
         .place("bob", &[("mug", 1), ("no-such-sku", 1)])
         .await
         .expect(201);
-    let deadline = std::time::Duration::from_secs(20);
     for placed in [&refused, &unknown] {
         let path = format!("/v1/orders/{}", placed.text_of("order_id"));
-        let read = e2e::eventually("the order is rejected and at rest", deadline, async || {
+        let read = e2e::eventually("the order is rejected and at rest", async || {
             let read = client.get(&path, &placed.token()).await.expect(200);
             let rest = read.json["lines"]
                 .as_array()
@@ -207,12 +198,12 @@ async fn what_is_refused_or_cancelled_gives_its_stock_back() {
         .expect(200);
     assert_eq!(cancelled.json["status"], "cancelled");
     // Until its line is answered the reservation may still be on its way, and the stock look as if it were back.
-    e2e::eventually("the reservation is made and given back", deadline, async || {
+    e2e::eventually("the reservation is made and given back", async || {
         let read = client.get(&path, &cancelled.token()).await.expect(200);
         (read.json["lines"][0]["reservation"] == "released").then_some(())
     })
     .await;
-    e2e::eventually("all stock is back", deadline, async || {
+    e2e::eventually("all stock is back", async || {
         let mug = client.get("/v1/stock/mug", &cancelled.token()).await;
         (mug.json["reserved"] == 0 && mug.json["on_hand"] == 5).then_some(())
     })
@@ -255,14 +246,10 @@ async fn the_last_item_goes_to_exactly_one_of_many_buyers() {
     for buyer in buyers {
         let placed = buyer.await.unwrap();
         let path = format!("/v1/orders/{}", placed.text_of("order_id"));
-        let status = e2e::eventually(
-            "no order stays pending",
-            std::time::Duration::from_secs(30),
-            async || {
-                let read = client.get(&path, &placed.token()).await.expect(200);
-                (read.json["status"] != "pending").then(|| read.text_of("status"))
-            },
-        )
+        let status = e2e::eventually("no order stays pending", async || {
+            let read = client.get(&path, &placed.token()).await.expect(200);
+            (read.json["status"] != "pending").then(|| read.text_of("status"))
+        })
         .await;
         *statuses.entry(status).or_insert(0) += 1;
     }

@@ -1,7 +1,5 @@
 //! The query service's memory: what is true is served from it, and nothing else.
 
-use std::time::Duration;
-
 use e2e::{Answer, Client, Setup, eventually, send};
 use serde_json::json;
 
@@ -15,7 +13,7 @@ async fn read(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
 
 /// Reads until memory answers.
 async fn from_memory(client: &Client, path: &str) -> Answer {
-    eventually("memory answers", Duration::from_secs(20), async || {
+    eventually("memory answers", async || {
         let answer = read(client, path, &[]).await;
         (answer.header("served-from") == Some("memory")).then_some(answer)
     })

@@ -49,10 +49,7 @@ impl Service {
         let engine = engine::start(config, codec(log).await).expect("the writers start");
         let (writers, thread) = (engine.handle, engine.thread);
         writers.own_everything();
-        eventually("the writers are ready", Duration::from_secs(20), async || {
-            writers.is_ready().then_some(())
-        })
-        .await;
+        eventually("the writers are ready", async || writers.is_ready().then_some(())).await;
         Self { writers, thread }
     }
 
@@ -101,7 +98,7 @@ async fn a_start_from_a_checkpoint_knows_every_command() {
 
     // From its own: everything it was asked before is a replay, wherever it is kept.
     let service = Service::start(&log, log_id, &ours).await;
-    let from = eventually("the checkpoint is open", Duration::from_secs(5), async || {
+    let from = eventually("the checkpoint is open", async || {
         service.writers.store(stock.partition)
     })
     .await;

@@ -1,7 +1,5 @@
 //! Commands that are accepted first and carried out later, and what became of any command.
 
-use std::time::Duration;
-
 use e2e::{
     Answer, Client, Pipeline, Setup, effective, eventually, key, order, partition, produce_plain, read_plain,
     send,
@@ -10,8 +8,6 @@ use eventlog::{PlainTopic, Topic, Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A POST whose caller does not want to wait.
 async fn post_async(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
@@ -31,7 +27,7 @@ async fn outcome(client: &Client, id: &str) -> Answer {
 
 /// The command's outcome, once it is not merely accepted.
 async fn settled(client: &Client, id: &str) -> Value {
-    eventually("the command is carried out", PATIENCE, async || {
+    eventually("the command is carried out", async || {
         let outcome = outcome(client, id).await.expect(200);
         (outcome.json["state"] != "accepted").then_some(outcome.json)
     })
@@ -186,7 +182,7 @@ async fn an_accepted_command_that_cannot_be_read_is_a_dead_letter_and_stops_noth
         (&applied["state"], &applied["answer"]["status"]),
         (&json!("applied"), &json!(200))
     );
-    let letters = eventually("both are dead letters", PATIENCE, async || {
+    let letters = eventually("both are dead letters", async || {
         let letters = read_plain(&pipeline.log(), PlainTopic::DeadLetters, 0);
         (letters.len() >= 2).then_some(letters)
     })
@@ -199,7 +195,7 @@ async fn an_accepted_command_that_cannot_be_read_is_a_dead_letter_and_stops_noth
     );
 
     // They were dealt with: the next start finds nothing to bury.
-    eventually("the log says so", PATIENCE, async || {
+    eventually("the log says so", async || {
         let records = effective(&pipeline.log(), partition(Topic::Orders, 0));
         let sources = records.iter().filter_map(|(_, verdict)| match verdict {
             Verdict::Effective(envelope) => envelope.source,

@@ -5,11 +5,9 @@ use std::time::Duration;
 use e2e::{Client, Setup, eventually, key};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// The order once it has this status.
 async fn once(client: &Client, path: &str, token: &str, status: &str) -> Value {
-    eventually(status, PATIENCE, async || {
+    eventually(status, async || {
         let read = client.get(path, token).await.expect(200);
         (read.json["status"] == status).then_some(read.json)
     })
@@ -17,7 +15,7 @@ async fn once(client: &Client, path: &str, token: &str, status: &str) -> Value {
 }
 
 async fn rests_at(client: &Client, sku: &str, on_hand: i64, reserved: i64) {
-    eventually("the stock comes to rest", PATIENCE, async || {
+    eventually("the stock comes to rest", async || {
         let stock = client
             .get(&format!("/v1/stock/{sku}"), &client.receive("other", 1).await)
             .await;
@@ -50,7 +48,7 @@ async fn a_confirmed_order_that_nobody_pays_for_expires_and_gives_its_stock_back
     assert!(expired["payment"].is_null());
     rests_at(&client, "mug", 10, 4).await;
     // The stock gives it back first; then the order says so.
-    eventually("every line is released", PATIENCE, async || {
+    eventually("every line is released", async || {
         let read = client.get(&path(&unpaid), &unpaid.token()).await.expect(200);
         let lines = read.json["lines"].as_array()?;
         let released = lines.iter().all(|line| line["reservation"] == "released");

@@ -1,7 +1,5 @@
 //! Records that are not ours, and records that nobody can read.
 
-use std::time::Duration;
-
 use e2e::{Produced, Setup, codec, effective, key, partition, produce};
 use eventlog::{NewRecord, Topic, Verdict, partition_of};
 use schemas::{Event, OrderEvent, Timestamp};
@@ -43,7 +41,7 @@ async fn a_record_that_is_not_ours_changes_nothing_anywhere() {
     client.receive("mug", 10).await;
     let placed = client.place("alice", &[("mug", 1)]).await.expect(201);
     let path = format!("/v1/orders/{}", placed.text_of("order_id"));
-    e2e::eventually("the order is confirmed", Duration::from_secs(20), async || {
+    e2e::eventually("the order is confirmed", async || {
         let read = client.get(&path, &placed.token()).await.expect(200);
         (read.json["status"] == "confirmed").then_some(())
     })
@@ -152,17 +150,13 @@ async fn an_effective_record_that_nobody_can_decode_stops_its_partition_loudly_a
         tail(&pipeline, Topic::Stock, 0),
     );
     produce(&pipeline.log(), partition(Topic::Stock, 0), &[(&poison).into()]);
-    e2e::eventually(
-        "both models stop that partition",
-        Duration::from_secs(20),
-        async || {
-            (pipeline
-                .metric("projector-1", "tailwater_projection_halted", "")
-                .await
-                >= 2.0)
-                .then_some(())
-        },
-    )
+    e2e::eventually("both models stop that partition", async || {
+        (pipeline
+            .metric("projector-1", "tailwater_projection_halted", "")
+            .await
+            >= 2.0)
+            .then_some(())
+    })
     .await;
     assert!(
         pipeline.output_of("projector-1").contains("ERROR"),

@@ -1,7 +1,5 @@
 //! What Postgres keeps beside the views: the events of orders, and the sales.
 
-use std::time::Duration;
-
 use e2e::{Answer, Client, Pipeline, Setup, eventually, key};
 use eventlog::{Topic, TopicPartition, Verdict, partition_of};
 use read_model::HistoryEvent;
@@ -14,7 +12,6 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 4;
 
 fn database_url(pipeline: &Pipeline) -> &str {
@@ -30,7 +27,7 @@ fn id_of(placed: &Answer) -> (i32, Uuid) {
 /// The order's events once Postgres has that one.
 async fn history_up_to(reader: &PostgresReader, placed: &Answer, last: &str) -> Vec<HistoryEvent> {
     let (partition, id) = id_of(placed);
-    eventually(last, PATIENCE, async || {
+    eventually(last, async || {
         let history = reader.history(partition, id).await.expect("Postgres answers");
         assert!(history.events.iter().all(|event| event.offset < history.position));
         let there = history.events.iter().any(|event| event.kind == last);
@@ -41,7 +38,7 @@ async fn history_up_to(reader: &PostgresReader, placed: &Answer, last: &str) -> 
 
 async fn once(client: &Client, placed: &Answer, status: &str) -> Value {
     let path = format!("/v1/orders/{}", placed.text_of("order_id"));
-    eventually(status, PATIENCE, async || {
+    eventually(status, async || {
         let read = client.get(&path, &placed.token()).await.expect(200);
         (read.json["status"] == status).then_some(read.json)
     })
@@ -76,7 +73,7 @@ async fn an_orders_events_are_kept_and_give_it_again_as_it_was() {
     once(&client, &placed, "confirmed").await;
     pay(&client, &placed, 750).await;
     cancel(&client, &placed).await;
-    eventually("both lines are released", PATIENCE, async || {
+    eventually("both lines are released", async || {
         let order = once(&client, &placed, "cancelled").await;
         let lines = order["lines"].as_array()?;
         lines
@@ -85,7 +82,7 @@ async fn an_orders_events_are_kept_and_give_it_again_as_it_was() {
             .then_some(())
     })
     .await;
-    eventually("Postgres has all of it", PATIENCE, async || {
+    eventually("Postgres has all of it", async || {
         let events = history_up_to(&reader, &placed, "OrderLineReleased").await;
         (events.len() == 7).then_some(())
     })
@@ -170,7 +167,7 @@ async fn what_is_sold_is_counted_by_day_and_taken_out_when_it_is_cancelled() {
         {"sku": "pot", "quantity": 3, "revenue_minor": 750, "currency": "GBP"},
         {"sku": "tea", "quantity": 3, "revenue_minor": 750, "currency": "GBP"},
     ]);
-    let top = eventually("the sales come to rest", PATIENCE, async || {
+    let top = eventually("the sales come to rest", async || {
         let top = reader.top(month).await.expect("Postgres answers");
         (serde_json::to_value(&top.products).unwrap() == expected).then_some(top)
     })

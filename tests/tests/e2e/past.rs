@@ -198,7 +198,7 @@ async fn sales_are_the_folds(client: &Client, orders: &BTreeMap<Uuid, Vec<Step>>
         let path = format!("/v1/products/top?period={day}");
         let top = read(client, &path).await.expect(200);
         assert_eq!(top.json, json!({"period": day, "products": products}));
-        eventually("memory answers", Duration::from_secs(20), async || {
+        eventually("memory answers", async || {
             let again = read(client, &path).await.expect(200);
             assert_eq!(again.json, top.json);
             (again.header("served-from") == Some("memory")).then_some(())
@@ -255,7 +255,7 @@ async fn what_was_is_the_fold_of_the_log() {
     // A model that is being made at first is not there yet; once it is, it stays.
     for model in ["redis", "postgres"] {
         let path = format!("/v1/positions?topic={}", Topic::Orders.name(&prefix));
-        eventually("the model is there", Duration::from_secs(20), async || {
+        eventually("the model is there", async || {
             let request = client.query(&path).header("tailwater-model", model);
             (send(request).await.status == 200).then_some(())
         })
@@ -263,7 +263,7 @@ async fn what_was_is_the_fold_of_the_log() {
     }
     let mut positions = Vec::new();
     for placed in [15, 30, 50] {
-        eventually("orders are placed", Duration::from_secs(90), async || {
+        eventually("orders are placed", async || {
             (load.placed() >= placed).then_some(())
         })
         .await;
@@ -334,7 +334,7 @@ async fn the_past_is_as_fresh_as_its_token() {
         assert!(of_note.is_some_and(after), "{} {}", history.text, positions.text);
     }
     // What was sold is seen by whoever saw that it was.
-    let confirmed = eventually("it is confirmed", Duration::from_secs(30), async || {
+    let confirmed = eventually("it is confirmed", async || {
         let read = send(client.query(&path).header("consistency", "strong"))
             .await
             .expect(200);

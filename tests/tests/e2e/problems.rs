@@ -166,14 +166,10 @@ async fn each_wrong_command_is_told_what_is_wrong_with_it() {
     client.receive("mug", 10).await;
     let placed = client.place("alice", &[("mug", 1)]).await.expect(201);
     let path = format!("/v1/orders/{}", placed.text_of("order_id"));
-    e2e::eventually(
-        "the order is confirmed",
-        std::time::Duration::from_secs(20),
-        async || {
-            let read = client.get(&path, &placed.token()).await.expect(200);
-            (read.json["status"] == "confirmed").then_some(())
-        },
-    )
+    e2e::eventually("the order is confirmed", async || {
+        let read = client.get(&path, &placed.token()).await.expect(200);
+        (read.json["status"] == "confirmed").then_some(())
+    })
     .await;
     for case in cases(&path) {
         let mut request = client

@@ -1,12 +1,10 @@
 //! Several projectors divide the partitions among them, and take over from each other.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use e2e::{Answer, Client, Load, Pipeline, Setup, eventually, send, settle_and_compare, stocked};
+use e2e::{Answer, Client, DEADLINE, Load, Pipeline, Setup, eventually, send, settle_and_compare, stocked};
 use eventlog::{Bulletin, BulletinReader};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 /// So many that two projectors hardly ever leave one of them without any.
 const PARTITIONS: i32 = 16;
 const PROJECTORS: [&str; 2] = ["projector-1", "projector-2"];
@@ -29,7 +27,7 @@ fn same(one: f64, other: f64) -> bool {
 
 /// Waits until both have some, and together all.
 async fn divided(pipeline: &Pipeline) {
-    eventually("both have some", PATIENCE, async || {
+    eventually("both have some", async || {
         let shares = [
             share(pipeline, PROJECTORS[0]).await,
             share(pipeline, PROJECTORS[1]).await,
@@ -42,7 +40,7 @@ async fn divided(pipeline: &Pipeline) {
 
 /// Waits until this one has all.
 async fn has_all(pipeline: &Pipeline, projector: &str, of: i32) {
-    eventually("it has taken over", PATIENCE, async || {
+    eventually("it has taken over", async || {
         same(share(pipeline, projector).await, of.into()).then_some(())
     })
     .await;
@@ -67,7 +65,7 @@ async fn place_and_see(client: &Client, acknowledged: &mut HashMap<String, i64>)
         .expect(201);
     let id = placed.text_of("order_id");
     for model in ["postgres", "redis"] {
-        eventually("the model shows it", PATIENCE, async || {
+        eventually("the model shows it", async || {
             let answer = read(client, &id, model, &placed.token()).await;
             (answer.status == 200).then_some(())
         })
@@ -79,10 +77,7 @@ async fn place_and_see(client: &Client, acknowledged: &mut HashMap<String, i64>)
 /// Places orders from now on, and waits until there are more than so many.
 async fn loaded(client: &Client, orders: usize) -> Load {
     let load = Load::start(std::slice::from_ref(client));
-    eventually("there is load", PATIENCE, async || {
-        (load.placed() > orders).then_some(())
-    })
-    .await;
+    eventually("there is load", async || (load.placed() > orders).then_some(())).await;
     load
 }
 
@@ -99,7 +94,7 @@ fn board(pipeline: &Pipeline) -> Vec<String> {
     let mut reader = BulletinReader::new(&pipeline.log()).expect("a reader can be made");
     let mut keys = Vec::new();
     loop {
-        match reader.poll(PATIENCE).expect("Kafka answers") {
+        match reader.poll(DEADLINE).expect("Kafka answers") {
             Some(Bulletin::Entry { key, .. }) => keys.push(String::from_utf8_lossy(&key).into_owned()),
             Some(Bulletin::CaughtUp) => return keys,
             None => panic!("the board has an end"),
@@ -112,7 +107,7 @@ async fn two_projectors_divide_the_partitions_and_keep_out_of_each_others_way() 
     let (pipeline, client) = stocked(two("divided")).await;
     let mut acknowledged = HashMap::new();
     // A machine that others use too may keep one silent for so long that the other takes over; in such a while they meet.
-    eventually("a while without a handover", PATIENCE, async || {
+    eventually("a while without a handover", async || {
         divided(&pipeline).await;
         let (handovers, met) = (
             ended(&pipeline, "reassigned").await,
@@ -153,7 +148,7 @@ async fn kill_9_of_a_projector_leaves_nothing_undone_and_it_gets_partitions_back
     settle_and_compare(&pipeline, &client, &acknowledged).await;
     for projector in PROJECTORS {
         let lag = "tailwater_projection_lag_records";
-        eventually("what it gave away is not shown as lag", PATIENCE, async || {
+        eventually("what it gave away is not shown as lag", async || {
             (pipeline.metric(projector, lag, "").await == 0.0).then_some(())
         })
         .await;
@@ -165,7 +160,7 @@ async fn a_projector_without_partitions_is_ready_and_takes_over_from_one_that_st
     let (pipeline, client) = stocked(two("standby").partitions(1)).await;
     let mut acknowledged = HashMap::new();
     place_and_see(&client, &mut acknowledged).await;
-    let (busy, idle) = eventually("one of them has it", PATIENCE, async || {
+    let (busy, idle) = eventually("one of them has it", async || {
         let [a, b] = PROJECTORS;
         match (share(&pipeline, a).await > 0.0, share(&pipeline, b).await > 0.0) {
             (true, false) => Some((a, b)),

@@ -3,7 +3,6 @@
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use devstack::Signal;
 use e2e::{Client, Load, Pipeline, Setup, eventually, forget_in_redis, send, stocked};
@@ -14,7 +13,6 @@ use read_model::{Generations, MODEL_VERSION};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const PARTITIONS: i32 = 4;
 const PROJECTOR: &str = "projector-1";
 
@@ -67,7 +65,7 @@ impl Readers {
     /// Waits until some more were answered.
     async fn read_on(&self) {
         let before = self.reads.load(Ordering::Relaxed);
-        eventually("reads go on", PATIENCE, async || {
+        eventually("reads go on", async || {
             (self.reads.load(Ordering::Relaxed) > before + 20).then_some(())
         })
         .await;
@@ -206,7 +204,7 @@ async fn what_is_interrupted_is_resumed_and_what_is_damaged_is_told_and_repaired
     client.receive("mug", 10).await;
     let placed = client.place("alice", &[("mug", 1)]).await.expect(201);
     let path = format!("/v1/orders/{}", placed.text_of("order_id"));
-    eventually("the order is confirmed", PATIENCE, async || {
+    eventually("the order is confirmed", async || {
         let read = client.get(&path, &placed.token()).await;
         (read.json["status"] == "confirmed").then_some(())
     })
@@ -218,7 +216,7 @@ async fn what_is_interrupted_is_resumed_and_what_is_damaged_is_told_and_repaired
     pipeline.signal(PROJECTOR, Signal::SIGSTOP);
     let mut interrupted = begin(&pipeline);
     let filling = [(1, State::Live), (2, State::Filling)];
-    eventually("both are begun", PATIENCE, async || {
+    eventually("both are begun", async || {
         (states(&postgres).await == filling && states(&redis).await == filling).then_some(())
     })
     .await;
@@ -279,7 +277,7 @@ async fn a_redis_that_lost_everything_hides_nothing_and_comes_back_by_itself() {
                 .expect(200);
         }
         let live = |states: &[(i32, State)]| states == [(1, State::Live)];
-        eventually("Redis is read again", PATIENCE, async || {
+        eventually("Redis is read again", async || {
             live(&states(&redis).await).then_some(())
         })
         .await;
@@ -315,7 +313,7 @@ async fn another_version_of_the_model_is_filled_beside_the_old_one_and_takes_ove
         let read = client.get(list, token).await;
         (read.status == 200).then(|| read.json["orders"].as_array().map(Vec::len))
     };
-    eventually("the first five are read", PATIENCE, async || {
+    eventually("the first five are read", async || {
         listed(&token).await.filter(|count| *count == Some(5))
     })
     .await;
@@ -337,7 +335,7 @@ async fn another_version_of_the_model_is_filled_beside_the_old_one_and_takes_ove
     send(unread).await.expect(503);
 
     tokio::task::block_in_place(|| pipeline.services.restart(PROJECTOR)).expect("it starts again");
-    eventually("the new version is read", PATIENCE, async || {
+    eventually("the new version is read", async || {
         listed(&placed.token()).await.filter(|count| *count == Some(6))
     })
     .await;
@@ -360,12 +358,12 @@ async fn who_found_a_tear_a_moment_ago_undoes_no_switch() {
     let pipeline = Setup::new("mended").start().await;
     pipeline.client().receive("mug", 1).await;
     let (_, redis) = generations(&pipeline);
-    eventually("the first is live", PATIENCE, async || {
+    eventually("the first is live", async || {
         (states(&redis).await == [(1, State::Live)]).then_some(())
     })
     .await;
     assert_eq!(redis.create().await.expect("it answers"), 2);
-    eventually("it is filled", PATIENCE, async || {
+    eventually("it is filled", async || {
         states(&redis).await.contains(&(2, State::Ready)).then_some(())
     })
     .await;
@@ -391,7 +389,7 @@ async fn a_reader_follows_a_switch_and_the_end_of_what_it_read() {
     for number in [2, 3] {
         assert_eq!(postgres.create().await.expect("it answers"), number);
         assert!(postgres.switch(number + 1).await.is_err(), "there is none");
-        eventually("it is filled", PATIENCE, async || {
+        eventually("it is filled", async || {
             states(&postgres)
                 .await
                 .contains(&(number, State::Ready))

@@ -1,17 +1,15 @@
 //! Server-sent events: every event once, in order, however often a stream breaks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use e2e::{Client, EventStream, Load, Pipeline, Sent, Setup, eventually, key, stocked};
+use e2e::{Client, DEADLINE, EventStream, Load, Pipeline, Sent, Setup, eventually, key, stocked};
 use eventlog::{LogConfig, Topic, TopicPartition, Verdict};
 use read_model::{HistoryEvent, KeptEvent};
 use schemas::Event;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 4;
 
 /// What streams must show of a partition, from an offset on, by the log.
@@ -56,7 +54,7 @@ async fn note(client: &Client, order: &str, text: &str) {
 async fn events(stream: &mut EventStream, count: usize) -> Vec<Sent> {
     let mut all = Vec::new();
     while all.len() < count {
-        let next = tokio::time::timeout(PATIENCE, stream.event()).await;
+        let next = tokio::time::timeout(DEADLINE, stream.event()).await;
         all.push(next.expect("it comes in time").expect("the stream goes on"));
     }
     all
@@ -83,14 +81,14 @@ async fn a_stream_goes_on_behind_its_last_event() {
     let placed = client.place("alice", &[("mug", 1)]).await.expect(201);
     let id = placed.text_of("order_id");
     let path = format!("/v1/orders/{id}/events");
-    eventually("it is confirmed", PATIENCE, async || {
+    eventually("it is confirmed", async || {
         let read = client.get(&format!("/v1/orders/{id}"), &placed.token()).await;
         (read.json["status"] == "confirmed").then_some(())
     })
     .await;
     let mut feed = EventStream::open(&client, "/v1/feed", None).await;
     // Whichever model is asked: without a token it may not have heard of the order yet.
-    let mut order = eventually("every model has it", PATIENCE, async || {
+    let mut order = eventually("every model has it", async || {
         EventStream::try_open(&client, &path, None).await
     })
     .await;
@@ -118,7 +116,7 @@ async fn a_stream_goes_on_behind_its_last_event() {
             drop(all);
             pipeline.kill("query-service-1");
             pipeline.services.start().expect("it starts again");
-            eventually("it answers", PATIENCE, async || {
+            eventually("it answers", async || {
                 EventStream::try_open(&client, "/v1/feed", None).await
             })
             .await;
@@ -141,10 +139,10 @@ async fn a_stream_goes_on_behind_its_last_event() {
     e2e::send(nobody).await.problem(404, "order-not-found");
 }
 
-/// Reads the feed until it has come as far as the log, and breaks off again and again.
+/// Reads the feed until it has as many events as the log and nothing more comes, and breaks off again and again.
 async fn follow(
     client: Client,
-    done: Arc<AtomicBool>,
+    logged: watch::Receiver<Option<usize>>,
     begun: tokio::sync::oneshot::Sender<()>,
 ) -> Vec<Value> {
     let (mut all, mut last, mut begun) = (Vec::new(), None::<String>, Some(begun));
@@ -157,7 +155,7 @@ async fn follow(
         let mut count = 0;
         while count < until {
             let Ok(next) = tokio::time::timeout(Duration::from_secs(3), stream.next()).await else {
-                if done.load(Ordering::Relaxed) {
+                if logged.borrow().is_some_and(|logged| all.len() >= logged) {
                     return all;
                 }
                 break;
@@ -185,35 +183,32 @@ async fn under_load_every_event_comes_once_across_breaks_and_kills() {
     // The least memory there is for live events, so that some come out of Postgres.
     let setup = Setup::new("feed").env("TAILWATER_LIVE_MIB", "1");
     let (pipeline, client) = stocked(setup).await;
-    let done = Arc::new(AtomicBool::new(false));
+    let (log_is, logged) = watch::channel(None);
     let mut readers = Vec::new();
     for _ in 0..12 {
         let (begun, has_begun) = tokio::sync::oneshot::channel();
-        readers.push(tokio::spawn(follow(client.clone(), Arc::clone(&done), begun)));
+        readers.push(tokio::spawn(follow(client.clone(), logged.clone(), begun)));
         has_begun.await.expect("it begins before the first order");
     }
     let load = Load::start(&pipeline.clients());
     for orders in [100, 250] {
-        eventually("orders are placed", PATIENCE, async || {
-            (load.placed() > orders).then_some(())
-        })
-        .await;
+        load.placed_more_than(orders).await;
         pipeline.kill("query-service-1");
         pipeline.services.start().expect("it starts again");
     }
-    eventually("orders are placed", PATIENCE, async || {
-        (load.placed() > 400).then_some(())
-    })
-    .await;
+    load.placed_more_than(400).await;
     let acknowledged = load.finish().await;
     e2e::settle_and_compare(&pipeline, &client, &acknowledged).await;
-    done.store(true, Ordering::Relaxed);
     let mut expected = BTreeMap::new();
     for partition in 0..PARTITIONS {
         expected.insert(partition, shown(&pipeline.log(), partition, 0).await);
     }
+    log_is.send_replace(Some(expected.values().map(Vec::len).sum()));
     for reader in readers {
-        let all = reader.await.expect("no reader fails");
+        let all = tokio::time::timeout(DEADLINE, reader)
+            .await
+            .expect("every reader gets as many events as there are")
+            .expect("no reader fails");
         let mut got: BTreeMap<i32, Vec<Value>> = BTreeMap::new();
         for event in all {
             let partition = event["partition"].as_i64().and_then(|n| i32::try_from(n).ok());
@@ -233,7 +228,7 @@ async fn under_load_every_event_comes_once_across_breaks_and_kills() {
 
 /// No stream is counted that is not there.
 async fn still_open_are(pipeline: &Pipeline, count: f64) {
-    eventually("the other streams are closed", PATIENCE, async || {
+    eventually("the other streams are closed", async || {
         let open = pipeline
             .metric("query-service-1", "tailwater_streams_open", "")
             .await;
@@ -290,7 +285,7 @@ async fn a_slow_reader_is_told_so_and_misses_nothing() {
         let mut stream = EventStream::open(&client, "/v1/feed", Some(from)).await;
         let mut notes = Vec::new();
         loop {
-            let sent = tokio::time::timeout(PATIENCE, stream.event())
+            let sent = tokio::time::timeout(DEADLINE, stream.event())
                 .await
                 .expect("it comes in time");
             let sent = sent.expect("the stream goes on");
@@ -352,7 +347,7 @@ async fn streams_are_counted_beat_and_end_with_the_service() {
     for stream in [&mut feed, &mut order] {
         let mut beats = 0;
         while beats < 3 {
-            let sent = tokio::time::timeout(PATIENCE, stream.next())
+            let sent = tokio::time::timeout(DEADLINE, stream.next())
                 .await
                 .expect("it beats");
             let sent = sent.expect("the stream goes on");
@@ -362,7 +357,7 @@ async fn streams_are_counted_beat_and_end_with_the_service() {
     }
     pipeline.signal("query-service-1", devstack::Signal::SIGTERM);
     for stream in [&mut feed, &mut order] {
-        while tokio::time::timeout(PATIENCE, stream.next())
+        while tokio::time::timeout(DEADLINE, stream.next())
             .await
             .expect("it ends")
             .is_some()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Pipeline, Setup, eventually, key, send};
+use e2e::{Client, DEADLINE, Pipeline, Setup, eventually, key, send};
 use eventlog::{Positions, TokenKey, Topic, TopicPartition, internal, topics};
 use query_service::writers::{Writers, WritersError};
 use read_model::view::{OrderDocument, StockView};
@@ -12,7 +12,6 @@ use service_kit::auth::ServiceKey;
 use service_kit::config::Secret;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const PARTITIONS: i32 = 4;
 
 fn secret(pipeline: &Pipeline) -> Secret {
@@ -34,7 +33,7 @@ fn all_partitions() -> Vec<TopicPartition> {
 }
 
 fn tokens(pipeline: &Pipeline) -> TokenKey {
-    let log_id = topics::log_id(&pipeline.log(), PATIENCE).expect("Kafka answers");
+    let log_id = topics::log_id(&pipeline.log(), DEADLINE).expect("Kafka answers");
     TokenKey::new(secret(pipeline).expose().as_bytes(), log_id)
 }
 
@@ -46,7 +45,7 @@ async fn two(name: &str) -> Pipeline {
         .env("TAILWATER_CHECKPOINT_EVERY_MS", "100")
         .start()
         .await;
-    eventually("the instances know each other", PATIENCE, async || {
+    eventually("the instances know each other", async || {
         for service in ["command-service-1", "command-service-2"] {
             if pipeline.metric(service, "tailwater_cluster_members", "").await < 1.5 {
                 return None;
@@ -72,7 +71,7 @@ async fn any_instance_proves_how_far_every_partition_goes() {
                     .unwrap(),
             );
         }
-        let proven = writers.prove(&all_partitions(), PATIENCE).await.unwrap();
+        let proven = writers.prove(&all_partitions(), DEADLINE).await.unwrap();
         assert_eq!(proven.iter().count(), all_partitions().len());
         for (partition, next_offset) in seen.iter().chain(before.iter()) {
             assert!(proven.get(partition) >= Some(next_offset), "by instance {number}");
@@ -91,7 +90,7 @@ async fn any_instance_proves_how_far_every_partition_goes() {
         topic: Topic::Orders,
         partition: PARTITIONS,
     };
-    let refused = by_each(&pipeline)[0].prove(&[none], PATIENCE).await;
+    let refused = by_each(&pipeline)[0].prove(&[none], DEADLINE).await;
     assert_eq!(
         refused,
         Err(WritersError::Refused(http::StatusCode::UNPROCESSABLE_ENTITY))
@@ -104,10 +103,10 @@ async fn a_thousand_proofs_at_once_cost_a_handful_of_records() {
     let pipeline = two("shared").await;
     let writers = &by_each(&pipeline)[0];
     let partition = all_partitions()[0];
-    let first = writers.prove(&[partition], PATIENCE).await.unwrap();
-    let asked = (0..1_000).map(|_| async { writers.prove(&[partition], PATIENCE).await.unwrap() });
+    let first = writers.prove(&[partition], DEADLINE).await.unwrap();
+    let asked = (0..1_000).map(|_| async { writers.prove(&[partition], DEADLINE).await.unwrap() });
     let proven = futures::future::join_all(asked).await;
-    let last = writers.prove(&[partition], PATIENCE).await.unwrap();
+    let last = writers.prove(&[partition], DEADLINE).await.unwrap();
     let records = last.get(partition).unwrap() - first.get(partition).unwrap();
     assert!((2..20).contains(&records), "{records} records");
     assert!(
@@ -119,7 +118,7 @@ async fn a_thousand_proofs_at_once_cost_a_handful_of_records() {
 
 /// Waits until the read model shows the order in that status.
 async fn shown(client: &Client, id: &str, token: &str, status: &str) {
-    eventually(status, PATIENCE, async || {
+    eventually(status, async || {
         let read = client.get(&format!("/v1/orders/{id}"), token).await.expect(200);
         (read.json["status"] == status).then_some(())
     })
@@ -181,8 +180,8 @@ async fn the_writers_own_state_is_what_the_read_model_shows() {
         for id in &ids {
             let (order_id, path): (Uuid, _) = (id.parse().unwrap(), format!("/v1/orders/{id}"));
             // The process manager may still be giving stock back: then both are asked again.
-            eventually(&what, PATIENCE, async || {
-                let reading = writers.order(order_id, 0, PATIENCE).await.unwrap();
+            eventually(&what, async || {
+                let reading = writers.order(order_id, 0, DEADLINE).await.unwrap();
                 let order = reading.value.as_ref().expect("it is there");
                 let shown = client.get(&path, &tokens.seal(&reading.seen())).await.expect(200);
                 if shown.json["sequence"] != order.sequence {
@@ -195,8 +194,8 @@ async fn the_writers_own_state_is_what_the_read_model_shows() {
             })
             .await;
         }
-        let mug = eventually(&what, PATIENCE, async || {
-            let reading = writers.stock("mug", 0, PATIENCE).await.unwrap();
+        let mug = eventually(&what, async || {
+            let reading = writers.stock("mug", 0, DEADLINE).await.unwrap();
             let stock = reading.value.as_ref().expect("it is there");
             let token = tokens.seal(&reading.seen());
             let shown = client.get("/v1/stock/mug", &token).await.expect(200);
@@ -206,13 +205,13 @@ async fn the_writers_own_state_is_what_the_read_model_shows() {
         .await;
         assert_eq!(mug.value.map(|stock| stock.on_hand), Some(7));
         // What is not there is not there, as of a position.
-        let none = writers.order(Uuid::from_u128(7), 0, PATIENCE).await.unwrap();
+        let none = writers.order(Uuid::from_u128(7), 0, DEADLINE).await.unwrap();
         assert!(none.value.is_none() && none.causes.is_empty());
-        assert_eq!(writers.stock("nothing", 0, PATIENCE).await.unwrap().value, None);
+        assert_eq!(writers.stock("nothing", 0, DEADLINE).await.unwrap().value, None);
         // As far as it is asked for, or not at all.
-        let proven = writers.prove(&[mug.partition], PATIENCE).await.unwrap();
+        let proven = writers.prove(&[mug.partition], DEADLINE).await.unwrap();
         let at_least = proven.get(mug.partition).unwrap();
-        let fresh = writers.stock("mug", at_least, PATIENCE).await.unwrap();
+        let fresh = writers.stock("mug", at_least, DEADLINE).await.unwrap();
         assert!(fresh.next_offset >= at_least);
         let beyond = writers.stock("mug", i64::MAX, Duration::from_millis(200)).await;
         assert!(

@@ -20,20 +20,16 @@ fn three(name: &str) -> Setup {
 
 /// Waits until every instance sees all of them.
 async fn all_there(pipeline: &Pipeline) {
-    eventually(
-        "the instances know each other",
-        Duration::from_secs(30),
-        async || {
-            for number in 1..=INSTANCES {
-                let service = format!("command-service-{number}");
-                let members = pipeline.metric(&service, "tailwater_cluster_members", "").await;
-                if (members - 3.0).abs() > 0.1 {
-                    return None;
-                }
+    eventually("the instances know each other", async || {
+        for number in 1..=INSTANCES {
+            let service = format!("command-service-{number}");
+            let members = pipeline.metric(&service, "tailwater_cluster_members", "").await;
+            if (members - 3.0).abs() > 0.1 {
+                return None;
             }
-            Some(())
-        },
-    )
+        }
+        Some(())
+    })
     .await;
 }
 
@@ -126,9 +122,9 @@ async fn instances_that_are_killed_or_stopped_are_not_missed() {
         pipeline.signal(&victim, Signal::SIGCONT);
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
+    load.placed_more_than(50).await;
     let mut outcome = load.outcome().await;
     tell("killed and stopped", &mut outcome);
-    assert!(outcome.took.len() > 50, "there was load");
     settle_and_compare(&pipeline, &client, &outcome.acknowledged).await;
 }
 
@@ -222,7 +218,7 @@ async fn the_last_item_goes_to_one_of_a_thousand_though_an_instance_dies() {
     for buyer in buyers {
         orders.push(buyer.await.expect("every buyer is answered"));
     }
-    let report = eventually("every order comes to rest", Duration::from_mins(1), async || {
+    let report = eventually("every order comes to rest", async || {
         let report = pipeline.verify();
         (report["log"]["orders_with_open_steps"] == 0).then_some(report)
     })

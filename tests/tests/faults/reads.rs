@@ -80,7 +80,7 @@ async fn what_needs_no_postgres_is_answered_while_it_is_down_and_the_rest_is_503
     components().restart("registry");
     pipeline.services.start().expect("all services are ready");
     let (path, placed) = place(&client, &mut acknowledged).await;
-    eventually("Postgres has it all", Duration::from_mins(1), async || {
+    eventually("Postgres has it all", async || {
         let listed = fresh(&client, list, &placed.token()).await;
         let orders = listed.json["orders"].as_array()?.len();
         (orders == acknowledged.len()).then_some(())
@@ -99,7 +99,7 @@ async fn nothing_is_missing_or_older_while_redis_is_built_again() {
     let (mut acknowledged, mut written) = (HashMap::new(), Vec::new());
     for _ in 0..40 {
         let (path, placed) = place(&client, &mut acknowledged).await;
-        let confirmed = eventually("its lines are answered", Duration::from_secs(20), async || {
+        let confirmed = eventually("its lines are answered", async || {
             let answer = fresh(&client, &path, &placed.token()).await.expect(200);
             (answer.json["status"] != "pending").then_some(answer)
         })
@@ -130,7 +130,7 @@ async fn nothing_is_missing_or_older_while_redis_is_built_again() {
         );
     }
     for (path, token, sequence) in &written {
-        let answer = eventually("Redis has it again", Duration::from_mins(1), async || {
+        let answer = eventually("Redis has it again", async || {
             let answer = read(
                 &client,
                 path,

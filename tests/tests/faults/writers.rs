@@ -1,8 +1,6 @@
 //! The query service's questions to the writers, while instances are killed.
 
-use std::time::Duration;
-
-use e2e::{Setup, eventually};
+use e2e::{DEADLINE, Setup, eventually};
 use eventlog::{Positions, TokenKey, Topic, TopicPartition, topics};
 use query_service::writers::Writers;
 use service_kit::config::Secret;
@@ -10,7 +8,6 @@ use uuid::Uuid;
 
 use crate::COMPONENTS;
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const INSTANCES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,13 +16,13 @@ async fn proofs_and_readings_survive_the_owner() {
     let pipeline = Setup::new("asked").counts(INSTANCES, 1, 1).start().await;
     let client = pipeline.client();
     let secret = Secret::new(pipeline.services.env()["TAILWATER_TOKEN_KEY"].clone());
-    let log_id = topics::log_id(&pipeline.log(), PATIENCE).unwrap();
+    let log_id = topics::log_id(&pipeline.log(), DEADLINE).unwrap();
     let tokens = TokenKey::new(secret.expose().as_bytes(), log_id);
     let urls = pipeline.services.command_urls();
     let writers = Writers::new(urls.iter().map(|url| url.parse().unwrap()).collect(), &secret).unwrap();
     let all: Vec<TopicPartition> = TopicPartition::all(4).collect();
     for round in 0..2 * INSTANCES {
-        eventually("the instances know each other", PATIENCE, async || {
+        eventually("the instances know each other", async || {
             for number in 1..=INSTANCES {
                 let service = format!("command-service-{number}");
                 if pipeline.metric(&service, "tailwater_cluster_members", "").await < 2.5 {
@@ -47,14 +44,14 @@ async fn proofs_and_readings_survive_the_owner() {
         }
         let victim = format!("command-service-{}", round % INSTANCES + 1);
         pipeline.kill(&victim);
-        let proven = writers.prove(&all, PATIENCE).await.unwrap();
+        let proven = writers.prove(&all, DEADLINE).await.unwrap();
         for (partition, next_offset) in seen.iter() {
             assert!(proven.get(partition) >= Some(next_offset), "round {round}");
         }
         for id in &ids {
             let partition = orders_partition(*id);
             let reading = writers
-                .order(*id, proven.get(partition).unwrap(), PATIENCE)
+                .order(*id, proven.get(partition).unwrap(), DEADLINE)
                 .await
                 .unwrap();
             assert_eq!(reading.partition, partition);
@@ -66,7 +63,7 @@ async fn proofs_and_readings_survive_the_owner() {
                 partition: eventlog::partition_of(sku.as_bytes(), 4),
             };
             let reading = writers
-                .stock(sku, proven.get(partition).unwrap(), PATIENCE)
+                .stock(sku, proven.get(partition).unwrap(), DEADLINE)
                 .await
                 .unwrap();
             assert_eq!(reading.value.map(|stock| stock.on_hand), Some(1), "round {round}");

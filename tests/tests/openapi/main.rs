@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use devstack::layout::workspace;
 use e2e::{Answer, Client, Pipeline, Setup, eventually, key, send};
@@ -149,7 +148,7 @@ async fn config(pipeline: &Pipeline, client: &Client, examples: usize) -> PathBu
 
 /// Waits until every line of an order has its answer.
 async fn settled(client: &Client, path: &str, placed: &Answer) {
-    eventually("the order is settled", Duration::from_secs(20), async || {
+    eventually("the order is settled", async || {
         let request = client.query(path).header("consistency-token", placed.token());
         let read = send(request).await;
         (read.status == 200 && read.json["status"] != "pending").then_some(())
