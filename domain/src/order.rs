@@ -208,11 +208,6 @@ impl Order {
         self.notes.contains(note_id)
     }
 
-    /// How many notes are on it.
-    pub fn note_count(&self) -> usize {
-        self.notes.len()
-    }
-
     /// Its notes, oldest first.
     pub fn notes(&self) -> impl Iterator<Item = &Note> {
         self.notes.iter()

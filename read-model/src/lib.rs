@@ -31,4 +31,4 @@ pub use postgres::migrate;
 pub use reading::{Document, Reading};
 pub use snapshot::ModelSnapshot;
 pub use store::{Batch, Committed, KeptEvent, Move, Store, StoreError, Storing};
-pub use view::{HistoryEvent, Order, OrderView, Stock, StockView};
+pub use view::{HistoryEvent, Notes, Order, OrderView, Stock, StockView};

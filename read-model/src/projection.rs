@@ -26,6 +26,9 @@ pub enum Misfit {
     /// It names a line that the order does not have.
     #[error("it names a line that the order does not have")]
     NoSuchLine,
+    /// It cannot be written as it is shown.
+    #[error("it cannot be written as JSON")]
+    Unwritable,
     /// A sum does not fit 64 bits, or is below zero.
     #[error("a quantity is out of range")]
     OutOfRange,

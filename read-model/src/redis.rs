@@ -25,7 +25,7 @@ pub use write::RedisStore;
 
 use crate::reading::{Document, from_json, to_json, with_notes};
 use crate::store::StoreError;
-use crate::view::{NoteView, Order, OrderView, Stock, StockView};
+use crate::view::{Notes, Order, OrderView, Stock, StockView};
 
 pub(crate) fn client(url: &str) -> Result<Client, StoreError> {
     let info = url.into_connection_info()?;
@@ -76,7 +76,7 @@ fn write_order(order: &Order) -> Result<String, StoreError> {
         order.view.sequence,
         to_json(&order.causes)?,
         to_json(&order.view)?,
-        to_json(&order.notes)?
+        order.notes.as_json()
     ))
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn read_order(text: &str) -> Result<Order, StoreError> {
     let (_, causes, doc, notes) = lines(text)?;
     Ok(Order {
         view: from_json::<OrderView>(doc)?,
-        notes: from_json::<Vec<NoteView>>(notes)?,
+        notes: Notes::stored(notes)?,
         causes: from_json(causes)?,
     })
 }
@@ -147,6 +147,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::view::NoteView;
 
     fn order() -> Order {
         let view = OrderView {
@@ -179,11 +180,9 @@ mod tests {
         )]
         .into_iter()
         .collect::<Positions>();
-        Order {
-            view,
-            notes: vec![note],
-            causes,
-        }
+        let mut notes = Notes::default();
+        notes.push(&note).unwrap();
+        Order { view, notes, causes }
     }
 
     #[test]
@@ -194,7 +193,10 @@ mod tests {
         let document = document(&text).unwrap();
         assert_eq!((document.sequence, &document.causes), (4, &order.causes));
         let public: crate::view::OrderDocument = serde_json::from_str(&document.json).unwrap();
-        assert_eq!((public.order, public.notes), (order.view, order.notes));
+        assert_eq!(
+            (public.order, public.notes),
+            (order.view, order.notes.each().unwrap())
+        );
 
         let stock = Stock {
             view: StockView::new("s".to_owned(), 5, 2, 3),

@@ -17,7 +17,7 @@ use crate::projection::sales::Amount;
 use crate::reading::{from_json, sequence, to_json};
 use crate::redis::{Keys, RedisGenerations, connection, read_order, read_stock};
 use crate::store::{KeptEvent, StoreError};
-use crate::view::{self, Day, Order, Stock, StockView};
+use crate::view::{self, Day, Notes, Order, Stock, StockView};
 
 /// How often a Redis that moves on is read again before giving up.
 const ATTEMPTS_MAX: usize = 20;
@@ -94,7 +94,7 @@ pub async fn of_postgres(database_url: &str) -> Result<ModelSnapshot, StoreError
         let (doc, notes, causes): (String, String, String) = (doc, notes, causes);
         let order = Order {
             view: from_json(&doc)?,
-            notes: from_json(&notes)?,
+            notes: Notes::stored(&notes)?,
             causes: from_json(&causes)?,
         };
         snapshot.insert_order(partition, order);

@@ -2,7 +2,7 @@
 
 use domain::Order;
 use read_model::snapshot::Kept;
-use read_model::{ModelSnapshot, OrderView};
+use read_model::{ModelSnapshot, Notes, OrderView};
 
 use super::fold::Folded;
 use super::report::ModelReport;
@@ -14,7 +14,7 @@ pub fn orders(folded: &Folded, model: &ModelSnapshot, report: &mut ModelReport) 
         match model.orders.get(id) {
             None => report.differ(format!("order {id}: in the log, not in the model")),
             Some(found) => {
-                if let Some(difference) = order_differs(order, &found.view, found.notes.len()) {
+                if let Some(difference) = order_differs(order, &found.view, &found.notes) {
                     report.differ(format!("order {id}: {difference}"));
                 }
             }
@@ -26,7 +26,7 @@ pub fn orders(folded: &Folded, model: &ModelSnapshot, report: &mut ModelReport) 
 }
 
 /// The first thing in which the two differ.
-fn order_differs(order: &Order, view: &OrderView, notes: usize) -> Option<String> {
+fn order_differs(order: &Order, view: &OrderView, notes: &Notes) -> Option<String> {
     let differs = |what: &str, log: &dyn std::fmt::Debug, model: &dyn std::fmt::Debug| {
         Some(format!("{what} is {log:?} in the log, {model:?} in the model"))
     };
@@ -74,8 +74,10 @@ fn order_differs(order: &Order, view: &OrderView, notes: usize) -> Option<String
     if order.updated_at != view.updated_at {
         return differs("updated_at", &order.updated_at, &view.updated_at);
     }
-    if order.note_count() != notes {
-        return differs("the number of notes", &order.note_count(), &notes);
+    let logged = Notes::of_state(order);
+    if logged.as_ref().ok() != Some(notes) {
+        let logged = logged.as_ref().map(Notes::as_json).unwrap_or_default();
+        return differs("what is noted", &logged, &notes.as_json());
     }
     None
 }

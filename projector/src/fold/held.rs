@@ -15,9 +15,11 @@ use crate::step::{Effect, Step};
 
 /// What a note weighs, and what a view weighs beside its lines and notes.
 pub(super) const WEIGHT: usize = 2;
+/// How many bytes of notes weigh as much as a line.
+const BYTES_OF_A_LINE: usize = 128;
 
 pub(super) fn weight(order: &Order) -> usize {
-    WEIGHT + order.view.lines.len() + WEIGHT * order.notes.len()
+    WEIGHT + order.view.lines.len() + order.notes.as_json().len() / BYTES_OF_A_LINE
 }
 
 /// A view in work.

@@ -216,6 +216,6 @@ fn document(order: &Order) -> Result<Document, StoreError> {
     Ok(Document {
         sequence: order.view.sequence,
         causes: order.causes.clone(),
-        json: with_notes(&to_json(&order.view)?, &to_json(&order.notes)?)?,
+        json: with_notes(&to_json(&order.view)?, order.notes.as_json())?,
     })
 }

@@ -192,7 +192,7 @@ fn order_rows(orders: &[(i32, &Order)]) -> Result<Rows, StoreError> {
             .bigint(view.sequence.cast_signed())
             .text(&to_json(&order.causes)?)?
             .text(&to_json(view)?)?
-            .text(&to_json(&order.notes)?)?;
+            .text(order.notes.as_json())?;
     }
     Ok(rows)
 }

@@ -118,7 +118,7 @@ impl Statement {
         .bind(of_orders(|order| order.view.sequence.cast_signed()))
         .bind(texts(orders, |(_, order)| to_json(&order.causes))?)
         .bind(texts(orders, |(_, order)| to_json(&order.view))?)
-        .bind(texts(orders, |(_, order)| to_json(&order.notes))?)
+        .bind(column(orders, |(_, order)| order.notes.as_json()))
         .bind(column(events, |kept| kept.partition))
         .bind(of_events(|kept| kept.offset))
         .bind(column(events, |kept| kept.order_id))

@@ -14,7 +14,7 @@ use super::statement::{Part, Statement};
 use super::{all_checkpoints, index, options_of, untested_pool};
 use crate::reading::{from_json, sequence};
 use crate::store::{Batch, Committed, KeptEvent, Move, Store, StoreError, Storing};
-use crate::view::{Order, Stock, StockView};
+use crate::view::{Notes, Order, Stock, StockView};
 
 /// The model in Postgres, for writing.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Store for PostgresStore {
             .map(|(doc, notes, causes)| {
                 Ok(Order {
                     view: from_json(doc)?,
-                    notes: from_json(notes)?,
+                    notes: Notes::stored(notes)?,
                     causes: from_json(causes)?,
                 })
             })

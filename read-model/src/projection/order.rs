@@ -6,7 +6,7 @@ use schemas::OrderEvent;
 use schemas::orders::OrderPlaced;
 
 use super::Misfit;
-use crate::view::{LineView, NoteView, Order, OrderView, PaymentView, ReservationView, ShipmentView};
+use crate::view::{LineView, NoteView, Notes, Order, OrderView, PaymentView, ReservationView, ShipmentView};
 
 /// Applies one event of an order. Whether anything changed; on a [`Misfit`] nothing did.
 pub fn apply_order(
@@ -58,7 +58,7 @@ fn create(placed: &OrderPlaced, causes: &Positions) -> Result<Order, Misfit> {
     };
     Ok(Order {
         view,
-        notes: Vec::new(),
+        notes: Notes::default(),
         causes: causes.clone(),
     })
 }
@@ -101,13 +101,15 @@ fn change(order: &mut Order, event: &OrderEvent) -> Result<(), Misfit> {
             view.reason = Some(event.reason.clone());
         }
         OrderEvent::Expired(_) => view.status = OrderStatus::Expired,
-        OrderEvent::NoteAdded(event) => notes.push(NoteView {
-            note_id: event.note_id,
-            author: event.author.clone(),
-            text: event.text.clone(),
-            reply_to: event.reply_to,
-            at: event.occurred_at,
-        }),
+        OrderEvent::NoteAdded(event) => notes
+            .push(&NoteView {
+                note_id: event.note_id,
+                author: event.author.clone(),
+                text: event.text.clone(),
+                reply_to: event.reply_to,
+                at: event.occurred_at,
+            })
+            .map_err(|_| Misfit::Unwritable)?,
     }
     Ok(())
 }

@@ -111,7 +111,7 @@ fn an_order_that_goes_well() {
         (6, at(1), at(6))
     );
     assert_eq!(order.view.payment.unwrap().amount_minor, 200);
-    assert_eq!(order.notes.len(), 1);
+    assert_eq!(order.notes.each().unwrap().len(), 1);
     assert_eq!(order.causes, causes(5));
 }
 

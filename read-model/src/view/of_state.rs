@@ -8,8 +8,8 @@ use eventlog::Positions;
 use uuid::Uuid;
 
 use super::{
-    LineView, NoteView, Order, OrderDocument, OrderView, PaymentView, ReservationView, ShipmentView, Stock,
-    StockView,
+    LineView, NoteView, Notes, Order, OrderDocument, OrderView, PaymentView, ReservationView, ShipmentView,
+    Stock, StockView,
 };
 
 impl OrderView {
@@ -61,9 +61,29 @@ impl OrderDocument {
 
 impl Order {
     /// The order with that id, with what its events depend on.
-    pub fn of_state(order_id: Uuid, order: &domain::Order, causes: Positions) -> Self {
-        let OrderDocument { order: view, notes } = OrderDocument::of_state(order_id, order);
-        Self { view, notes, causes }
+    ///
+    /// # Errors
+    /// As [`Notes::push`].
+    pub fn of_state(order_id: Uuid, order: &domain::Order, causes: Positions) -> serde_json::Result<Self> {
+        Ok(Self {
+            view: OrderView::of_state(order_id, order),
+            notes: Notes::of_state(order)?,
+            causes,
+        })
+    }
+}
+
+impl Notes {
+    /// The notes of an order.
+    ///
+    /// # Errors
+    /// As [`Notes::push`].
+    pub fn of_state(order: &domain::Order) -> serde_json::Result<Self> {
+        let mut notes = Self::default();
+        for note in order.notes() {
+            notes.push(&NoteView::from(note))?;
+        }
+        Ok(notes)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::time;
+use super::{Notes, time};
 
 /// How far a line's stock has come. What left the house is still shown as reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -131,7 +131,7 @@ pub struct Order {
     /// What is shown in lists.
     pub view: OrderView,
     /// What is shown beside it.
-    pub notes: Vec<NoteView>,
+    pub notes: Notes,
     /// What its events depend on: goes into the token of whoever reads it.
     pub causes: Positions,
 }

@@ -58,7 +58,7 @@ async fn folded(pipeline: &Pipeline) -> BTreeMap<Uuid, Vec<Step>> {
 fn shown(order: &Order) -> Value {
     let document = OrderDocument {
         order: order.view.clone(),
-        notes: order.notes.clone(),
+        notes: order.notes.each().expect("they are notes"),
     };
     serde_json::to_value(document).expect("it is JSON")
 }

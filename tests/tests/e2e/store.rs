@@ -45,7 +45,7 @@ fn order(id: u128, sequence: u64) -> Order {
             updated_at: Timestamp(1_700_000_000_000_000),
             sequence,
         },
-        notes: Vec::new(),
+        notes: read_model::Notes::default(),
         causes: Positions::new(),
     }
 }

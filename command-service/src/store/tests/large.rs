@@ -105,7 +105,7 @@ fn an_order_with_thousands_of_notes_counts_for_what_it_takes() {
         panic!("it is in memory");
     };
     let order = now.as_order().unwrap();
-    assert_eq!(order.note_count(), commands);
+    assert_eq!(order.notes().count(), commands);
     assert_eq!(order.notes().last().unwrap().note_id, Uuid::from_u128(10));
     assert!(matches!(
         driven.core.fold().find(&Key::Order(Uuid::nil())),
