@@ -79,10 +79,21 @@ impl Layout {
     }
 }
 
-/// The top folder of this workspace.
+/// The top folder of this workspace: as cargo says that runs this program, else where it was built, else where it lies. A folder that was
+/// moved with all that was built in it is built no second time, so where it was built may be gone, or be another checkout.
 pub fn workspace() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    let built_at = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let run_by_cargo = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let program = std::env::current_exe().ok();
+    let places = [run_by_cargo.as_deref(), Some(built_at), program.as_deref()];
+    let found = places.into_iter().flatten().find_map(top_of);
+    found.unwrap_or(built_at).to_path_buf()
+}
+
+/// The workspace that a path is in.
+fn top_of(path: &Path) -> Option<&Path> {
+    let is_ours = |folder: &&Path| folder.join("devstack/Cargo.toml").is_file();
+    path.ancestors().find(is_ours)
 }
 
 /// Writes a file so that a reader sees the old text or the new one, and a kill in between leaves the old one.
@@ -90,4 +101,17 @@ pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<()> {
     let draft = path.with_extension("new");
     fs::write(&draft, text).context(format_args!("write {}", draft.display()))?;
     fs::rename(&draft, path).context(format_args!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_is_found_from_anything_in_it() {
+        let top = workspace();
+        assert!(top.join("Cargo.lock").is_file(), "{}", top.display());
+        assert_eq!(top_of(&top.join("target/debug/xtask")), Some(top.as_path()));
+        assert_eq!(top_of(Path::new("/")), None);
+    }
 }

@@ -35,9 +35,9 @@ const PYTHON: &str = "/usr/bin/python3";
 pub fn ensure(components: &Path, environment: Environment, progress: Progress) -> Result<PathBuf> {
     let folder = components.join(environment.name());
     let programs = folder.join("bin");
-    // Written last: an environment does not survive being moved into place.
-    let done = folder.join("done");
-    if done.exists() {
+    // Written last, and says where it was made: an environment does not survive being moved.
+    let (done, place) = (folder.join("done"), folder.display().to_string());
+    if fs::read_to_string(&done).is_ok_and(|made_at| made_at == place) {
         return Ok(programs);
     }
     let Environment {
@@ -65,7 +65,7 @@ pub fn ensure(components: &Path, environment: Environment, progress: Progress) -
                 "-r",
             ]);
             run(pip.arg(&file))?;
-            fs::write(&done, "").context(format_args!("write {}", done.display()))
+            fs::write(&done, &place).context(format_args!("write {}", done.display()))
         },
     )?;
     Ok(programs)

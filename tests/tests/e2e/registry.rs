@@ -40,7 +40,7 @@ async fn a_reader_that_is_not_ours_reads_every_record() {
         }
     }
     let mut reader = Command::new(python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/fastavro/read.py"))
+        .arg(devstack::layout::workspace().join("tests/fastavro/read.py"))
         .arg(components().endpoints().registry_url)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
