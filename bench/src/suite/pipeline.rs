@@ -19,6 +19,8 @@ use super::{
 };
 use crate::load::Target;
 
+/// So often it is warmed up: for half a minute of this the broker's compiler takes two fifths of a core to itself.
+const WARM_UPS: usize = 3;
 /// How long it is watched whether the models follow; [`super::Options`] may ask for the longer one.
 const WATCHED_S: u64 = 60;
 const WATCHED_LONG_S: u64 = 300;
@@ -41,8 +43,10 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let (models, log) = (Models::of(&services)?, LogEnd::of(rig)?);
     let text = fitting_text(&rig.codec().await?)?;
     receive_stock(&target, "pipeline").await?;
-    let warm_up = peak(rig.pace, &target, order(&target, "pipeline-warm-up"));
-    warm_up.await?;
+    for number in 0..rig.pace.times(WARM_UPS) {
+        let make = order(&target, &format!("pipeline-warm-up-{number}"));
+        peak(rig.pace, &target, make).await?;
+    }
     let (mut ours, mut theirs, mut followed) = (Vec::new(), Vec::new(), Vec::new());
     let mut cost = PerOperation::default();
     for round in 0..rig.pace.times(ROUNDS) {
