@@ -108,10 +108,6 @@ impl Bug {
 
     /// Never: this build has none.
     #[cfg(not(feature = "seeded-bugs"))]
-    #[expect(
-        clippy::unused_self,
-        reason = "the same signature with and without the feature"
-    )]
     pub const fn is_in(self) -> bool {
         false
     }

@@ -3,8 +3,10 @@
 //! It drives [`Core`] and [`Appender`] in one loop, as the writers' thread of the engine does, and not through
 //! `engine::Handle`: there, a task, a timer and a wake-up for each command would be measured more than the writer is. Everything that
 //! makes a record effective is in it: many in flight, delivery reports taken in the order of sending, the fold moved on, the
-//! command remembered, the answer given out. What the same commands do through the engine is measured beside it ([`engine`]).
+//! command remembered, the answer given out. What the same commands do through the engine is measured beside it ([`engine`]), and so is
+//! the floor ([`alone`]): the same record through the same producer, with nothing decided.
 
+mod alone;
 mod engine;
 
 pub(super) use engine::submit;
@@ -22,7 +24,8 @@ use command_service::{
 use crossbeam_channel::Receiver;
 use domain::{Command, OrderCommand};
 use eventlog::{
-    Appender, LogConfig, LogId, Outcome, Positions, Report, Topic, TopicPartition, partition_of, topics,
+    Appender, LogConfig, LogId, NewRecord, Outcome, Positions, Report, Topic, TopicPartition, partition_of,
+    topics,
 };
 use schemas::{Codec, Timestamp, ids, orders::PlacedLine};
 use serde_json::json;
@@ -67,7 +70,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let text = fitting_text(&codec)?;
     create_topic(&log.bootstrap, TOPIC, PARTITIONS).await?;
     let through = engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?;
-    let (mut ours, mut theirs, mut through_engine) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut floor, mut through_engine) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut of_values, mut cost, mut by_thread) =
         (Vec::new(), PerOperation::default(), PerOperation::default());
     let own = i32::try_from(std::process::id())?;
@@ -81,7 +85,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         let (log, log_id, codec) = topics_of(rig, &format!("append-{round}")).await?;
         let mut writers = Writers::start(&log, log_id, codec, text.clone())?;
         // With its headers and its key a note takes more than twice what its value does, and records of the same size are meant.
-        log_bytes = writers.log_bytes;
+        let sample = writers.a_note()?;
+        log_bytes = writers.appender.log_bytes(&sample);
         theirs.push(perf(log_bytes)?);
         of_values.push(perf(RECORD_BYTES)?);
         let (warm_up, duration) = (rig.pace.seconds(2), rig.pace.seconds(6));
@@ -91,11 +96,13 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         cost.push("a record", &rig.spent().since(&before), records);
         by_thread.push("by thread", &Spent::by_thread(own).since(&threads), records);
         drop(writers);
+        floor.push(alone::measure(&log, &sample, warm_up, duration)?);
         through_engine.push(through.measure(round, warm_up, duration).await?);
         eprintln!(
-            "  round {}: {:.0} records/s of {log_bytes} bytes, kafka-producer-perf-test {:.0} (of {RECORD_BYTES} bytes {:.0}); through the engine {:.0}",
+            "  round {}: {:.0} records/s of {log_bytes} bytes, the producer alone {:.0}, kafka-producer-perf-test {:.0} (of {RECORD_BYTES} bytes {:.0}); through the engine {:.0}",
             round + 1,
             ours[round],
+            floor[round],
             theirs[round],
             of_values[round],
             through_engine[round]
@@ -103,11 +110,17 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     }
     let what = "records/s to those of kafka-producer-perf-test";
     let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.7));
+    let floor_is = "floor: the same records through the producer alone, to kafka-producer-perf-test";
+    let of_floor = "records/s to those of the producer alone";
     Ok(Finding::new(
         ratio,
-        Vec::new(),
+        vec![
+            Figure::ratio(floor_is, &floor, &theirs, Goal::None),
+            Figure::ratio(of_floor, &ours, &floor, Goal::None),
+        ],
         json!({
             "append_per_second": ours,
+            "producer_alone_per_second": floor,
             "through_the_engine_per_second": through_engine,
             "kafka_producer_perf_test_per_second": theirs,
             "kafka_producer_perf_test_of_values_alone_per_second": of_values,
@@ -187,8 +200,6 @@ struct Writers {
     submitted: u64,
     answered: u64,
     begun: Instant,
-    /// Size of the last record in the log.
-    log_bytes: usize,
 }
 
 /// Ids of orders that each partition has.
@@ -220,10 +231,8 @@ impl Writers {
             submitted: 0,
             answered: 0,
             begun: Instant::now(),
-            log_bytes: 0,
         };
         writers.begin()?;
-        writers.measure_a_note()?;
         Ok(writers)
     }
 
@@ -246,14 +255,13 @@ impl Writers {
         Ok(())
     }
 
-    /// Notes how large a note is in the log.
-    fn measure_a_note(&mut self) -> anyhow::Result<()> {
+    /// A note as it is appended.
+    fn a_note(&mut self) -> anyhow::Result<Arc<NewRecord>> {
         let command = self.notes.command(self.submitted, self.orders[0][0]);
         self.submit(0, command);
         let Some(Output::Append { ticket, record }) = self.cores[0].next_output() else {
             bail!("a note is appended at once where nothing else waits");
         };
-        self.log_bytes = self.appender.log_bytes(&record);
         ensure!(
             self.appender.append(partition(0)?, &record, ticket),
             "the producer refused a record"
@@ -261,7 +269,7 @@ impl Writers {
         while self.answered < self.submitted {
             self.take_reports()?;
         }
-        Ok(())
+        Ok(record)
     }
 
     /// Notes acknowledged a second.

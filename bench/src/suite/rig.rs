@@ -224,14 +224,27 @@ impl Rig {
 
     /// Starts the server that answers with a constant; its base URL.
     pub fn constant_server(&self) -> anyhow::Result<String> {
-        self.server("constant", "/health/ready", |listen| {
-            vec![("TAILWATER_LISTEN".to_owned(), listen)]
+        self.constant("constant", false)
+    }
+
+    /// The same, which answers from another thread a few milliseconds later.
+    pub fn late_server(&self) -> anyhow::Result<String> {
+        self.constant("late", true)
+    }
+
+    fn constant(&self, name: &str, late: bool) -> anyhow::Result<String> {
+        self.server(name, "constant", "/health/ready", |listen| {
+            vec![
+                ("TAILWATER_LISTEN".to_owned(), listen),
+                ("CONSTANT_LATE".to_owned(), late.to_string()),
+            ]
         })
     }
 
     /// Starts the server that is axum and nothing else; its base URL.
     pub fn bare_server(&self, document: &str, database_url: &str) -> anyhow::Result<String> {
         self.server(
+            "bare",
             "bare",
             "/constant/00000000-0000-0000-0000-000000000000",
             |listen| {
@@ -299,10 +312,11 @@ impl Rig {
         Ok(())
     }
 
-    /// Starts one of our own programs, and waits until a path of it is there.
+    /// Starts one of our own programs under a name, and waits until a path of it is there.
     fn server(
         &self,
         name: &str,
+        program: &str,
         path: &str,
         env: impl FnOnce(String) -> Vec<(String, String)>,
     ) -> anyhow::Result<String> {
@@ -312,7 +326,7 @@ impl Rig {
         fs::create_dir_all(&folder)?;
         self.stack.processes().start(&Spec {
             name: name.to_owned(),
-            program: self.binaries.join(name),
+            program: self.binaries.join(program),
             args: Vec::new(),
             env: env(format!("127.0.0.1:{port}")),
             folder,

@@ -1,4 +1,6 @@
-//! `write`: notes over HTTP, one record each, beside the same HTTP server answering with a constant.
+//! `write`: notes over HTTP, one record each, beside the same HTTP server answering with a constant; and beside that server
+//! answering with the constant from another thread a few milliseconds later, which is the floor: what a note takes before anything of
+//! it is parsed, decided or written.
 
 use std::time::Duration;
 
@@ -30,16 +32,19 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let services = rig.services_with(&[("TAILWATER_PARTITIONS", PARTITIONS)], 1, 0)?;
     let target = Target::new(&services.command_urls()[0])?;
     let constant = Target::new(&rig.constant_server()?)?;
+    let late = Target::new(&rig.late_server()?)?;
     let text = fitting_text(&rig.codec().await?)?;
     receive_stock(&target, "write").await?;
     let orders = place_orders(&target, "write-order", rig.pace.count(ORDERS)).await?;
     rest().await;
     let warm_up = note(&target, "write-warm-up", &orders, &text);
     closed(rig.pace, &target, rig.pace.seconds(WARM_UP_S), warm_up).await?;
-    let (mut ours, mut theirs, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut floor, mut unavailable) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut cost, mut constant_cost) = (PerOperation::default(), PerOperation::default());
     let mut by_thread = PerOperation::default();
     for round in 0..rig.pace.times(ROUNDS) {
+        let make = note(&late, "late", &orders, &text);
+        floor.push(peak(rig.pace, &late, make).await?.per_second());
         let before = rig.spent();
         let constant_run = peak(rig.pace, &constant, note(&constant, "constant", &orders, &text)).await?;
         theirs.push(constant_run.per_second());
@@ -50,10 +55,11 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         ours.push(write.per_second());
         unavailable.push(write.unavailable);
         eprintln!(
-            "  round {}: {:.0} notes/s, constant answers {:.0}",
+            "  round {}: {:.0} notes/s, constant answers {:.0}, late ones {:.0}",
             round + 1,
             ours[round],
-            theirs[round]
+            theirs[round],
+            floor[round]
         );
         cost.push("a note", &after.since(&between), write.acknowledged_ever);
         by_thread.push(
@@ -69,12 +75,18 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     }
     let what = "notes/s to those of a constant answer";
     let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.5));
+    let floor_is = "floor: late constant answers to those at once";
+    let of_floor = "notes/s to late constant answers";
     Ok(Finding::new(
         ratio,
-        Vec::new(),
+        vec![
+            Figure::ratio(floor_is, &floor, &theirs, Goal::None),
+            Figure::ratio(of_floor, &ours, &floor, Goal::None),
+        ],
         json!({
             "write_per_second": ours,
             "constant_per_second": theirs,
+            "late_constant_per_second": floor,
             "processor_us_per_note": cost.raw(),
             "processor_us_per_note_by_thread": by_thread.raw(),
             "processor_us_per_constant": constant_cost.raw(),
