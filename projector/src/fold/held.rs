@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::step::{Effect, Step};
 
-/// What a note weighs, and what a view weighs beside its lines and notes.
+/// What a view weighs beside its lines and notes, and what a note counts when it comes to others, about.
 pub(super) const WEIGHT: usize = 2;
 /// How many bytes of notes weigh as much as a line.
 const BYTES_OF_A_LINE: usize = 128;
