@@ -11,15 +11,13 @@ use super::{
     report::{Figure, Finding, Goal},
     requests::{fitting_text, note, order, place_orders, receive_stock},
     rig::Rig,
-    spent::{PerOperation, Spent},
+    spent::{OURS, PerOperation, Spent},
     write::peak,
 };
 use crate::load::{Request, Target};
 
 /// Orders that notes are put on.
 const ORDERS: usize = 30_000;
-/// What is ours; the broker, the databases and the load generator are told beside it.
-const OURS: [&str; 3] = ["command-service-1", "projector-1", "query-service-1"];
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {

@@ -1,5 +1,8 @@
 //! `pipeline`: single-line orders with everything running, each with its reservation and its confirmation, in both models;
 //! beside the same HTTP server answering with a constant. Then for a minute, or five, during which no model may fall behind.
+//!
+//! The floor is what would be left if our own processes took no time: as many orders as the processors can do of what the broker, the
+//! databases and the load generator spend on each.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     ROUNDS,
-    drive::{Arrivals, Load, Stop, as_f64, drive_until},
+    drive::{Arrivals, Load, Tally, as_f64, drive},
     models::{LogEnd, Models},
     report::{Figure, Finding, Goal},
     requests::{fitting_text, note, order, receive_stock},
@@ -48,7 +51,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         peak(rig.pace, &target, make).await?;
     }
     let (mut ours, mut theirs, mut followed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut cost = PerOperation::default();
+    let (mut floor, mut cost) = (Vec::new(), PerOperation::default());
+    let processors = as_f64(u64::try_from(std::thread::available_parallelism()?.get())?);
     for round in 0..rig.pace.times(ROUNDS) {
         let nobody = note(&constant, "constant", &[Uuid::nil()], &text);
         theirs.push(peak(rig.pace, &constant, nobody).await?.per_second());
@@ -58,12 +62,15 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         let over = Instant::now();
         models.follow(log.records().await?).await?;
         followed.push(over.elapsed().as_secs_f64());
-        cost.push("an order", &rig.spent().since(&before), placed.acknowledged_ever);
+        let spent = rig.spent().since(&before);
+        cost.push("an order", &spent, placed.acknowledged_ever);
+        floor.push(processors * as_f64(placed.acknowledged_ever) / spent.of_others().as_secs_f64());
         ours.push(placed.per_second());
         eprintln!(
-            "  round {}: {:.0} orders/s, constant answers {:.0}; the models had all of them after {:.2} s",
+            "  round {}: {:.0} orders/s, at most {:.0} without us, constant answers {:.0}; the models had all of them after {:.2} s",
             round + 1,
             ours[round],
+            floor[round],
             theirs[round],
             followed[round]
         );
@@ -71,21 +78,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let watched = rig
         .pace
         .seconds(if rig.pace.long { WATCHED_LONG_S } else { WATCHED_S });
-    let load = Load {
-        targets: vec![target.clone()],
-        connections: CONNECTIONS,
-        arrivals: Arrivals::Closed,
-        warm_up: rig.pace.seconds(2),
-        duration: watched,
-        again: true,
-    };
-    let stop = Stop::default();
-    let (sustained, looks) = tokio::join!(
-        drive_until(load, stop.clone(), order(&target, "pipeline-sustained")),
-        watch(&models, &log, watched)
-    );
-    let (sustained, looks) = (sustained?, looks?);
-    ensure!(sustained.failed == 0, "orders failed: {:?}", sustained.failures);
+    let (sustained, looks) = sustain(&target, &models, &log, watched, rig.pace.seconds(2)).await?;
     let (first, last) = (&looks[looks.len() / 4], looks.last().unwrap_or(&looks[0]));
     let seconds = watched.as_secs_f64() * 0.75;
     let records_per_second = as_f64(last.records.saturating_sub(first.records)) / seconds;
@@ -104,6 +97,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     );
     let what = "orders/s to those of a constant answer";
     let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.12));
+    let floor_is = "floor: orders/s if our own processes took no time, to a constant answer";
     let lag = |model: &str, of| {
         let what = format!("{model} behind in the last quarter of {} s", watched.as_secs());
         Figure::of(what, "s", &behind(of), Goal::AtMost(1.0))
@@ -111,12 +105,15 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     Ok(Finding::new(
         ratio,
         vec![
+            Figure::ratio(floor_is, &floor, &theirs, Goal::None),
+            Figure::ratio("orders/s to that floor", &ours, &floor, Goal::None),
             lag("Postgres", |look| look.postgres_behind),
             lag("Redis", |look| look.redis_behind),
         ],
         json!({
             "orders_per_second": ours,
             "constant_per_second": theirs,
+            "floor_per_second": floor,
             "followed_after_s": followed,
             "processor_us_per_order": cost.raw(),
             "sustained_s": watched.as_secs(),
@@ -129,6 +126,31 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "connections": CONNECTIONS,
         }),
     ))
+}
+
+/// Places orders for so long, and looks at how far the models are.
+async fn sustain(
+    target: &Target,
+    models: &Models,
+    log: &LogEnd,
+    watched: Duration,
+    warm_up: Duration,
+) -> anyhow::Result<(Tally, Vec<Look>)> {
+    let load = Load {
+        targets: vec![target.clone()],
+        connections: CONNECTIONS,
+        arrivals: Arrivals::Closed,
+        warm_up,
+        duration: watched,
+        again: true,
+    };
+    let (sustained, looks) = tokio::join!(
+        drive(load, order(target, "pipeline-sustained")),
+        watch(models, log, watched)
+    );
+    let (sustained, looks) = (sustained?, looks?);
+    ensure!(sustained.failed == 0, "orders failed: {:?}", sustained.failures);
+    Ok((sustained, looks))
 }
 
 /// Looks at how far the models are, for so long.

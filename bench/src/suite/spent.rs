@@ -16,6 +16,8 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The load generator's name.
 const LOAD: &str = "load";
+/// The processes that are ours, where each service runs once; the broker, the databases and the load generator are others'.
+pub const OURS: [&str; 3] = ["command-service-1", "projector-1", "query-service-1"];
 
 /// Processor time, user's and system's, of named processes with all that they started. The load generator is alone: what it
 /// starts is either named, or what the pipeline is compared with. Or of the threads of one process.
@@ -65,6 +67,12 @@ impl Spent {
     pub fn of(&self, name: &str) -> anyhow::Result<Duration> {
         let spent = self.0.get(name).copied();
         spent.with_context(|| format!("{name} does not run"))
+    }
+
+    /// Of all others together.
+    pub fn of_others(&self) -> Duration {
+        let others = self.0.iter().filter(|(name, _)| !OURS.contains(&name.as_str()));
+        others.map(|(_, spent)| *spent).sum()
     }
 
     /// Microseconds of each process for each of so many operations.
@@ -223,6 +231,8 @@ mod tests {
         assert_eq!(since, spent(&[("kafka", 20), ("new", 20)]));
         assert_eq!(since.of("new").unwrap(), Duration::from_millis(20));
         assert!(since.of("idle").is_err());
+        let with_ours = spent(&[("projector-1", 40), ("kafka", 20), ("load", 3)]);
+        assert_eq!(with_ours.of_others(), Duration::from_millis(23));
         assert!((since.per_operation(10)["kafka"] - 2_000.0).abs() < 1e-9);
         let mut rounds = PerOperation::default();
         rounds.push("", &since, 10);
