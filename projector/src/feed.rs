@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use eventlog::{LogError, TopicPartition};
 use tokio::sync::watch;
@@ -15,15 +14,6 @@ use crate::step::{Chunk, Step};
 /// A subscriber takes what is there, up to this.
 const STEPS_MAX: usize = 4_000;
 const BYTES_MAX: usize = 4 << 20;
-
-/// Where somebody waits for what is read, reading rests for so many times as long as the slowest subscriber is busy with what it
-/// takes, but never for longer than that. Each fetch and each batch costs Kafka and the stores more than the records in it, so
-/// under load both should be few and large; and where a batch is stored in a millisecond or two, the rest is not noticed.
-const REST_TIMES: u32 = 2;
-pub(crate) const REST_MAX: Duration = Duration::from_millis(10);
-/// By so much of the difference, the time that a subscriber is busy follows the last one, as round trips do in TCP (RFC 6298):
-/// one slow batch makes nobody wait.
-const BUSY_FOLLOWS: u32 = 8;
 
 /// Why a subscription gives no more.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -53,8 +43,6 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 struct State {
     ring: Ring,
-    /// How long each subscriber is busy with what it takes, of late.
-    busy: BTreeMap<Subscriber, Duration>,
     /// Nobody comes in any more.
     closed: bool,
     /// Why there will be no more.
@@ -74,7 +62,6 @@ impl Feed {
         let feed = Arc::new(Self {
             state: Mutex::new(State {
                 ring,
-                busy: BTreeMap::new(),
                 closed: false,
                 ended: None,
             }),
@@ -155,13 +142,6 @@ impl Publisher {
         false
     }
 
-    /// How long to rest after a chunk that was no backlog.
-    pub(crate) fn rest(&self) -> Duration {
-        let state = self.feed.state();
-        let slowest = state.busy.values().max().copied().unwrap_or_default();
-        (slowest * REST_TIMES).min(REST_MAX)
-    }
-
     pub(crate) fn publish(&self, chunk: Chunk) {
         self.feed.state().ring.push(chunk);
         self.feed.grown.send_replace(());
@@ -186,8 +166,6 @@ pub(crate) struct Subscription {
     feed: Arc<Feed>,
     subscriber: Subscriber,
     grown: watch::Receiver<()>,
-    /// When it took what it is busy with.
-    taken: Option<Instant>,
     /// Where it came in: what comes before that is known.
     known: BTreeMap<TopicPartition, i64>,
     /// What is read for others, and is no affair of this one's.
@@ -206,7 +184,6 @@ impl Subscription {
             feed,
             subscriber,
             grown,
-            taken: None,
             known,
             foreign,
         }
@@ -218,16 +195,9 @@ impl Subscription {
 
     /// Waits for chunks, and takes what else is there. Nothing is lost where the caller stops waiting.
     pub(crate) async fn next(&mut self) -> Result<Vec<Arc<Chunk>>, Missed> {
-        if let Some(taken) = self.taken.take() {
-            let last = taken.elapsed();
-            let mut state = self.feed.state();
-            let busy = state.busy.entry(self.subscriber).or_insert(last);
-            *busy = (*busy * (BUSY_FOLLOWS - 1) + last) / BUSY_FOLLOWS;
-        }
         loop {
             self.grown.mark_unchanged();
             if let Some(chunks) = self.take()? {
-                self.taken = Some(Instant::now());
                 return Ok(chunks);
             }
             // The sender is in the feed, which is held here.
@@ -271,10 +241,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut state = self.feed.state();
-        state.ring.unsubscribe(self.subscriber);
-        state.busy.remove(&self.subscriber);
-        drop(state);
+        self.feed.state().ring.unsubscribe(self.subscriber);
         self.feed.taken.notify_one();
     }
 }

@@ -17,6 +17,12 @@ use crate::ring::Places;
 use crate::step::{Chunk, Effect, Origin, Step};
 
 const POLL: Duration = Duration::from_millis(100);
+const CHUNK_STEPS_MAX: usize = 1_000;
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// A chunk of so many records, below a full one, is followed by a pause: under load, fetches and commits are then fewer and
+/// larger, and each costs Kafka and the store more than the records in it. Neither a quiet log nor a backlog waits.
+const BUSY_STEPS: std::ops::Range<usize> = 48..CHUNK_STEPS_MAX;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Void records are logged at most this often.
 const VOID_LOG_EVERY: Duration = Duration::from_mins(1);
 const TROUBLE_LOG_EVERY: Duration = Duration::from_secs(10);
@@ -82,13 +88,12 @@ impl Reader {
     fn run(&mut self, publisher: &Publisher) -> Result<(), LogError> {
         while publisher.wanted() {
             let chunk = self.read()?;
-            if chunk.steps.is_empty() {
-                continue;
+            let busy = !publisher.feed().is_far() && BUSY_STEPS.contains(&chunk.steps.len());
+            if !chunk.steps.is_empty() {
+                publisher.publish(chunk);
             }
-            let is_backlog = publisher.feed().is_far() || chunk.is_full();
-            publisher.publish(chunk);
-            if !is_backlog {
-                std::thread::sleep(publisher.rest());
+            if busy {
+                std::thread::sleep(BUSY_PAUSE);
             }
         }
         Ok(())
@@ -98,7 +103,7 @@ impl Reader {
     fn read(&mut self) -> Result<Chunk, LogError> {
         let mut chunk = Chunk::default();
         let mut patience = POLL;
-        while !chunk.is_full() {
+        while chunk.steps.len() < CHUNK_STEPS_MAX && chunk.bytes < CHUNK_BYTES_MAX {
             match self.log.poll(patience) {
                 Ok(Some((partition, record))) => {
                     chunk.bytes += record.value.len() + 200;

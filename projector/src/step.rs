@@ -38,23 +38,12 @@ pub(crate) struct Step {
     pub(crate) effect: Effect,
 }
 
-/// How much is read at once.
-const CHUNK_STEPS_MAX: usize = 1_000;
-const CHUNK_BYTES_MAX: usize = 1 << 20;
-
 /// What was there at once.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     pub(crate) steps: Vec<Step>,
     /// Size of the records, about.
     pub(crate) bytes: usize,
-}
-
-impl Chunk {
-    /// Whether nothing more goes in: there is a backlog.
-    pub(crate) const fn is_full(&self) -> bool {
-        self.steps.len() >= CHUNK_STEPS_MAX || self.bytes >= CHUNK_BYTES_MAX
-    }
 }
 
 /// Steps for tests: partitions of effective records whose links are told from their offsets.

@@ -1,10 +1,9 @@
 //! Two models that share a reader, part and come together again. The test is the readers.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::*;
-use crate::feed::{Missed, REST_MAX};
+use crate::feed::Missed;
 use crate::step::samples::{A, B, before, chunk, poison, step};
 
 /// The readers that were started: for whom, from where.
@@ -142,28 +141,6 @@ async fn a_model_that_falls_behind_does_not_hold_the_other_back() {
     assert_eq!(taken(&mut postgres).await.len(), 40);
     feeds.settle("postgres", true, &mut postgres, || at(40));
     assert!(!own.2.wanted(), "they are together again");
-}
-
-#[tokio::test]
-async fn reading_rests_for_longer_than_the_slowest_model_was_busy_but_not_for_long() {
-    let (feeds, started) = feeds();
-    let mut postgres = feeds.open("postgres", true, 1, &at(0)).unwrap();
-    let mut redis = feeds.open("redis", true, 1, &at(0)).unwrap();
-    let publisher = reader(&started).2;
-    assert_eq!(publisher.rest(), Duration::ZERO, "nobody has done anything yet");
-    read(&publisher, 0..1, 100);
-    taken(&mut postgres).await;
-    std::thread::sleep(REST_MAX);
-    read(&publisher, 1..2, 100);
-    taken(&mut redis).await;
-    taken(&mut postgres).await;
-    assert_eq!(publisher.rest(), REST_MAX);
-    drop(postgres);
-    assert_eq!(
-        publisher.rest(),
-        Duration::ZERO,
-        "the other has not come back yet"
-    );
 }
 
 #[tokio::test]
