@@ -52,29 +52,14 @@ struct Ids(Vec<Arc<[Uuid]>>);
 
 impl Ids {
     fn insert(&mut self, id: Uuid) {
-        let (mut kept, mut merged) = (self.0.len(), 1);
-        while let Some(last) = kept.checked_sub(1)
-            && self.0[last].len() <= merged.max(RUN_MIN)
-        {
-            kept = last;
-            merged += self.0[last].len();
+        let mut merged = Vec::with_capacity(2 * RUN_MIN);
+        merged.push(id);
+        while let Some(last) = self.0.pop_if(|last| last.len() <= merged.len().max(RUN_MIN)) {
+            merged.extend_from_slice(&last);
         }
-        let run = match &self.0[kept..] {
-            // Nearly always: into its place, and nothing to sort.
-            [run] => {
-                let (before, after) = run.split_at(run.partition_point(|other| *other < id));
-                before.iter().chain([&id]).chain(after).copied().collect()
-            }
-            runs => {
-                let mut ids: Vec<Uuid> = runs.iter().flat_map(|run| run.iter().copied()).collect();
-                ids.push(id);
-                // Mostly runs already.
-                ids.sort();
-                ids.into()
-            }
-        };
-        self.0.truncate(kept);
-        self.0.push(run);
+        // Mostly runs already.
+        merged.sort();
+        self.0.push(merged.into());
     }
 
     fn contains(&self, id: Uuid) -> bool {
