@@ -8,6 +8,7 @@
 pub mod ack;
 pub mod append;
 pub mod catch_up;
+pub mod consumer;
 pub mod cpu;
 pub mod drive;
 pub mod failover;

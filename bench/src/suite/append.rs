@@ -11,6 +11,8 @@ mod engine;
 
 pub(super) use engine::submit;
 
+use alone::UnderWay;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -51,6 +53,11 @@ const PERF_RECORDS: usize = 1_000_000;
 const PERF_WARM_UP: usize = 300_000;
 /// Commands of each partition that wait or are in flight.
 const DEPTH: usize = 1_500;
+/// The same for the producer alone.
+const UNDER_WAY: UnderWay = UnderWay {
+    partitions: PARTITIONS.unsigned_abs() as usize,
+    each: DEPTH,
+};
 /// Orders of each partition that notes are put on.
 const ORDERS: usize = 2_000;
 /// Delivery reports carry the partition above this bit, the writer's own ticket below.
@@ -96,7 +103,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         cost.push("a record", &rig.spent().since(&before), records);
         by_thread.push("by thread", &Spent::by_thread(own).since(&threads), records);
         drop(writers);
-        floor.push(alone::measure(&log, &sample, warm_up, duration)?);
+        floor.push(alone::measure(&log, &sample, UNDER_WAY, warm_up, duration)?);
         through_engine.push(through.measure(round, warm_up, duration).await?);
         eprintln!(
             "  round {}: {:.0} records/s of {log_bytes} bytes, the producer alone {:.0}, kafka-producer-perf-test {:.0} (of {RECORD_BYTES} bytes {:.0}); through the engine {:.0}",
@@ -139,6 +146,24 @@ pub(super) async fn once(rig: &Rig, prefix: &str) -> anyhow::Result<f64> {
     let text = fitting_text(&codec)?;
     let mut writers = Writers::start(&log, log_id, codec, text)?;
     writers.measure(rig.pace.seconds(2), rig.pace.seconds(6))
+}
+
+/// Records a second of the producer alone with so many under way, altogether, to the first partitions of such topics.
+pub(super) async fn producer_alone(
+    rig: &Rig,
+    prefix: &str,
+    partitions: i32,
+    under_way: usize,
+) -> anyhow::Result<f64> {
+    let (log, log_id, codec) = topics_of(rig, prefix).await?;
+    let text = fitting_text(&codec)?;
+    let sample = Writers::start(&log, log_id, codec, text)?.a_note()?;
+    let partitions = usize::try_from(partitions)?;
+    let under_way = UnderWay {
+        partitions,
+        each: under_way.div_ceil(partitions),
+    };
+    alone::measure(&log, &sample, under_way, rig.pace.seconds(2), rig.pace.seconds(6))
 }
 
 /// Topics of their own, with schemas.

@@ -1,23 +1,29 @@
 //! `cpu`: processor time of all of our processes together for each command that is decided, appended and projected into both
-//! models. A note is one command; an order with one line is three, of which the process manager gives two.
+//! models. A note is one command; an order with one line is three, of which the process manager gives two. The floor is the least of it: a
+//! constant answer by the same HTTP server, and each record read twice, by a projector and a query service that look at none.
 
 use anyhow::Context as _;
 use serde_json::json;
 
 use super::{
     ROUNDS,
+    consumer::read_everything,
     drive::{Tally, as_f64},
     models::{LogEnd, Models},
     report::{Figure, Finding, Goal},
     requests::{fitting_text, note, order, place_orders, receive_stock},
-    rig::Rig,
-    spent::{OURS, PerOperation, Spent},
+    rig::{CONSTANT, PARTITIONS, Rig},
+    spent::{LOAD, OURS, PerOperation, Spent},
     write::peak,
 };
 use crate::load::{Request, Target};
 
 /// Orders that notes are put on.
 const ORDERS: usize = 30_000;
+/// Of an order with one line.
+const RECORDS_PER_ORDER: f64 = 3.0;
+/// Processes that read each record: the projector and the query service.
+const READERS: f64 = 2.0;
 
 /// Runs it.
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
@@ -35,18 +41,42 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     watched
         .spent(note(&target, "cpu-warm-up", &orders, &text))
         .await?;
+    let constant = Target::new(&rig.constant_server()?)?;
     let (mut of_notes, mut of_orders) = (Costs::default(), Costs::default());
+    let (mut constants, mut readings) = (Vec::new(), Vec::new());
     for round in 0..rig.pace.times(ROUNDS) {
         let make = note(&target, &format!("cpu-note-{round}"), &orders, &text);
         of_notes.push("a note", &watched.spent(make).await?)?;
         let make = order(&target, &format!("cpu-order-{round}"));
         of_orders.push("an order", &watched.spent(make).await?)?;
+        let make = note(&constant, "constant", &orders, &text);
+        constants.push(watched.of_a_constant(&constant, make).await?);
+        readings.push(watched.of_a_reading().await?);
+        eprintln!(
+            "    a constant answer: {:.1} us, reading a record: {:.1} us",
+            constants[round], readings[round]
+        );
     }
+    let least = |records: f64| -> Vec<f64> {
+        let rounds = constants.iter().zip(&readings);
+        rounds
+            .map(|(constant, reading)| constant / records + READERS * reading)
+            .collect()
+    };
     let goal = Goal::AtMost(80.0);
     let what = "processor time of our processes for a projected note";
     let ratio = Figure::of(what, "us", &of_notes.of_a_record, goal);
     let what = "the same for each command of an order";
-    let also = vec![Figure::of(what, "us", &of_orders.of_a_record, goal)];
+    let also = vec![
+        Figure::of(what, "us", &of_orders.of_a_record, goal),
+        Figure::of("floor: of a note", "us", &least(1.0), Goal::None),
+        Figure::of(
+            "floor: of each command of an order",
+            "us",
+            &least(RECORDS_PER_ORDER),
+            Goal::None,
+        ),
+    ];
     Ok(Finding::new(
         ratio,
         also,
@@ -56,6 +86,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "notes_per_second": of_notes.per_second,
             "orders_per_second": of_orders.per_second,
             "records_per_order": of_orders.records_each,
+            "constant_us": constants,
+            "bare_reading_us": readings,
         }),
     ))
 }
@@ -86,6 +118,27 @@ impl Watched<'_> {
             records: records - before,
             spent: self.rig.spent().since(&spent),
         })
+    }
+
+    /// What a constant answer takes of the server's processor time, in microseconds.
+    async fn of_a_constant(
+        &self,
+        constant: &Target,
+        make: impl Fn(usize) -> Request + 'static,
+    ) -> anyhow::Result<f64> {
+        let before = self.rig.spent();
+        let tally = peak(self.rig.pace, constant, make).await?;
+        let spent = self.rig.spent().since(&before).of(CONSTANT)?;
+        Ok(spent.as_secs_f64() * 1e6 / as_f64(tally.acknowledged_ever.max(1)))
+    }
+
+    /// What it takes a process to read a record, with the client's threads, in microseconds of processor time.
+    async fn of_a_reading(&self) -> anyhow::Result<f64> {
+        let (records, before, log) = (self.log.records().await?, self.rig.spent(), self.rig.log());
+        let reading = tokio::task::spawn_blocking(move || read_everything(&log, PARTITIONS));
+        reading.await.context("a bare consumer panicked")??;
+        let spent = self.rig.spent().since(&before).of(LOAD)?;
+        Ok(spent.as_secs_f64() * 1e6 / as_f64(records.max(1)))
     }
 }
 

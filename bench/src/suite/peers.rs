@@ -28,6 +28,8 @@ const ROUNDS: usize = 3;
 const UMADB: &str = "umadb";
 const CQRS_ES: &str = "cqrs-es";
 const BARE: &str = "bare";
+/// The floor: the writers' producer with as many records under way as there are clients, and nothing decided.
+const ALONE: &str = "alone";
 /// Clients on either side, and as many as reach the most that a writer can do.
 const CLIENTS: usize = 64;
 const CLIENTS_MANY: usize = 1_024;
@@ -45,7 +47,7 @@ struct Round(BTreeMap<String, f64>);
 pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let peers = programs::load()?;
     let mut rounds: Vec<Round> = Vec::new();
-    let mut told: Vec<Value> = Vec::new();
+    let mut said: Vec<Value> = Vec::new();
     for round in 0..rig.pace.times(ROUNDS) {
         let mut figures = Round::default();
         for (durability, sync) in [("page-cache", false), ("fsync", true)] {
@@ -54,7 +56,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         for peer in &peers {
             let compared = [UMADB, CQRS_ES, BARE].contains(&peer.name.as_str());
             if round == 0 || compared {
-                told.extend(figures.measure(rig, peer, round).await?);
+                said.extend(figures.measure(rig, peer, round).await?);
             }
         }
         rounds.push(figures);
@@ -68,6 +70,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let ratio = |what: &str, ours: &str, theirs: &str, least: f64| {
         Figure::ratio(what, &of(ours), &of(theirs), Goal::AtLeast(least))
     };
+    let told = |what: &str, ours: &str, theirs: &str| Figure::ratio(what, &of(ours), &of(theirs), Goal::None);
     let first = ratio(
         "new stream to UmaDB",
         "ours new page-cache",
@@ -112,13 +115,24 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             1.0,
         ),
         ratio("1,024 clients to append", "ours many page-cache", "append", 1.0),
+        told(
+            "floor: as many records of the producer alone, to UmaDB's new streams",
+            ALONE,
+            "umadb new fsync",
+        ),
+        told("new stream to the producer alone", "ours new page-cache", ALONE),
+        told(
+            "existing stream to the producer alone",
+            "ours existing page-cache",
+            ALONE,
+        ),
     ];
     let rounds: Vec<_> = rounds.into_iter().map(|round| round.0).collect();
     Ok(Finding::new(
         first,
         also,
         json!({
-            "commands_per_second": rounds, "peers": told, "clients": CLIENTS, "partitions": PARTITIONS,
+            "commands_per_second": rounds, "peers": said, "clients": CLIENTS, "partitions": PARTITIONS,
         }),
     ))
 }
@@ -147,9 +161,14 @@ impl Round {
         if !sync {
             let many = ours.place(CLIENTS_MANY, measured).await?;
             let append = append::once(rig, &format!("peers-append-{round}")).await?;
-            eprintln!("  tailwater, {CLIENTS_MANY} clients: {many:.0}/s; append {append:.0}/s");
+            let alone_prefix = format!("peers-alone-{round}");
+            let alone = append::producer_alone(rig, &alone_prefix, PARTITIONS, CLIENTS).await?;
+            eprintln!(
+                "  tailwater, {CLIENTS_MANY} clients: {many:.0}/s; append {append:.0}/s; {CLIENTS} records of the producer alone {alone:.0}/s"
+            );
             self.0.insert(format!("ours many {durability}"), many);
             self.0.insert("append".to_owned(), append);
+            self.0.insert(ALONE.to_owned(), alone);
         }
         Ok(())
     }

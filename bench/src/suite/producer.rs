@@ -36,6 +36,18 @@ pub async fn create_topic(bootstrap: &str, name: &str, partitions: i32) -> anyho
     Ok(())
 }
 
+/// Settings of a bare producer: idempotent, `acks=all`, the same linger as the writers'.
+pub fn like_the_writers(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "1")
+        .set("socket.nagle.disable", "true");
+    config
+}
+
 #[derive(Clone, Default)]
 struct Delivered(Arc<Mutex<Reports>>);
 
@@ -62,7 +74,7 @@ impl ProducerContext for Delivered {
 }
 
 /// How long a bare producer's records take from when they are due to their delivery reports, at so many a second, without
-/// those of the warm-up. Idempotent, `acks=all`, the same linger as the writer's. Runs on this thread.
+/// those of the warm-up. Runs on this thread.
 pub fn paced(
     bootstrap: &str,
     topic: &str,
@@ -71,13 +83,8 @@ pub fn paced(
     duration: Duration,
 ) -> anyhow::Result<Latencies> {
     let delivered = Delivered::default();
-    let producer: ThreadedProducer<Delivered> = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "1")
-        .set("socket.nagle.disable", "true")
-        .create_with_context(delivered.clone())?;
+    let producer: ThreadedProducer<Delivered> =
+        like_the_writers(bootstrap).create_with_context(delivered.clone())?;
     let value = vec![b'x'; RECORD_BYTES];
     // Connections, the producer's id and the partitions' leaders come with the first records, as they did for the service.
     send_paced(&producer, topic, per_second, warm_up, &value, false)?;

@@ -1,7 +1,7 @@
 //! `rebuild`: both models made again from a million events while they are read, beside a Postgres `COPY` of the same rows; and how
 //! much slower what is read follows the log meanwhile.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use devstack::services::Services;
@@ -9,10 +9,12 @@ use read_model::Generations;
 use read_model::generations::Generation;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 
 use super::{
     ROUNDS,
+    consumer::read_everything,
     models::Models,
     report::{Figure, Finding, Goal},
     rig::{PARTITIONS, PREFIX, Rig},
@@ -41,7 +43,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let models = Models::of(&services)?;
     models.follow(log.appended).await?;
     let (mut both, mut filled, mut postgres, mut copied) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    let (mut alone, mut beside, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     let (mut both_cost, mut postgres_cost) = (PerOperation::default(), PerOperation::default());
     for round in 0..rig.pace.times(ROUNDS) {
         let before = rig.spent();
@@ -53,14 +55,17 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         let report = rebuild(rig, &services, "postgres")?;
         postgres_cost.push("an event in Postgres", &rig.spent().since(&before), log.appended);
         postgres.push(seconds(&report, "took_s", &["postgres"])?);
-        copied.push(copy(&database_url, models.live().await?).await?);
+        let rows = Rows::of(&database_url, models.live().await?).await?;
+        copied.push(rows.copy(async { Ok(()) }).await?);
+        floor.push(rows.copy(reading(rig)).await?);
         eprintln!(
-            "  round {}: both models in {:.1} s (filled in {:.1} s); Postgres alone in {:.1} s, COPY of its rows {:.1} s",
+            "  round {}: both models in {:.1} s (filled in {:.1} s); Postgres alone in {:.1} s, COPY of its rows {:.1} s, and {:.1} s while a bare consumer reads the log",
             round + 1,
             both[round],
             filled[round],
             postgres[round],
-            copied[round]
+            copied[round],
+            floor[round]
         );
     }
     // Afterwards, since the log is longer with each of them.
@@ -98,9 +103,17 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
                 &beside,
                 Goal::AtLeast(0.8),
             ),
+            Figure::of(
+                "floor: COPY of Postgres' rows while a bare consumer reads the log, nothing in Redis",
+                "s",
+                &floor,
+                Goal::None,
+            ),
+            Figure::ratio("rebuild of both models to that floor", &both, &floor, Goal::None),
         ],
         json!({
             "events": log.appended, "both_s": both, "filled_s": filled, "postgres_s": postgres, "copy_s": copied,
+            "copy_and_read_s": floor,
             "processor_us_per_event_in_both": both_cost.raw(), "processor_us_per_event_in_postgres": postgres_cost.raw(),
             "followed_alone_s": alone, "followed_beside_s": beside,
         }),
@@ -153,37 +166,74 @@ async fn follow(services: &Services, log: &mut Log, models: &Models, records: u6
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// How long Postgres takes to copy a generation's rows into tables like its own, indexes included: made before or after the rows
-/// as a rebuild makes them.
-async fn copy(database_url: &str, generation: Generation) -> anyhow::Result<f64> {
-    let mut connection = PgConnection::connect(database_url).await?;
-    let schema = format!("g{}", generation.number);
-    let folder = tempfile::tempdir()?;
-    for table in TABLES {
-        let statement = format!("COPY {schema}.{table} TO STDOUT (FORMAT binary)");
-        let file = tokio::fs::File::create(folder.path().join(table)).await?;
-        let mut file = BufWriter::with_capacity(1 << 20, file);
-        let mut rows = connection.copy_out_raw(&statement).await?;
-        while let Some(chunk) = futures::StreamExt::next(&mut rows).await {
-            file.write_all(&chunk?).await?;
+/// Reads the log, and nothing more.
+async fn reading(rig: &Rig) -> anyhow::Result<()> {
+    let log = rig.log();
+    let reading = tokio::task::spawn_blocking(move || read_everything(&log, PARTITIONS));
+    reading.await.context("a bare consumer panicked")??;
+    Ok(())
+}
+
+/// A generation's rows, in files.
+struct Rows<'a> {
+    database_url: &'a str,
+    schema: String,
+    folder: TempDir,
+}
+
+impl<'a> Rows<'a> {
+    async fn of(database_url: &'a str, generation: Generation) -> anyhow::Result<Self> {
+        let mut connection = PgConnection::connect(database_url).await?;
+        let (schema, folder) = (format!("g{}", generation.number), tempfile::tempdir()?);
+        for table in TABLES {
+            let statement = format!("COPY {schema}.{table} TO STDOUT (FORMAT binary)");
+            let file = tokio::fs::File::create(folder.path().join(table)).await?;
+            let mut file = BufWriter::with_capacity(1 << 20, file);
+            let mut rows = connection.copy_out_raw(&statement).await?;
+            while let Some(chunk) = futures::StreamExt::next(&mut rows).await {
+                file.write_all(&chunk?).await?;
+            }
+            file.flush().await?;
         }
-        file.flush().await?;
+        connection.close().await?;
+        Ok(Self {
+            database_url,
+            schema,
+            folder,
+        })
     }
-    connection
-        .execute("DROP SCHEMA IF EXISTS copied CASCADE; CREATE SCHEMA copied")
-        .await?;
-    for table in TABLES {
-        let key = key(table).map_or_else(String::new, |key| {
-            format!("ALTER TABLE copied.{table} ADD PRIMARY KEY ({key})")
-        });
-        let like = format!("CREATE TABLE copied.{table} (LIKE {schema}.{table} INCLUDING STORAGE); {key}");
-        connection.execute(AssertSqlSafe(like)).await?;
+
+    /// How long Postgres takes to copy them into tables like those that they are from, indexes included: made before or after the rows
+    /// as a rebuild makes them. And until what is done meanwhile is done.
+    async fn copy(&self, meanwhile: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<f64> {
+        let mut connection = PgConnection::connect(self.database_url).await?;
+        connection
+            .execute("DROP SCHEMA IF EXISTS copied CASCADE; CREATE SCHEMA copied")
+            .await?;
+        for table in TABLES {
+            let key = key(table).map_or_else(String::new, |key| {
+                format!("ALTER TABLE copied.{table} ADD PRIMARY KEY ({key})")
+            });
+            let schema = &self.schema;
+            let like =
+                format!("CREATE TABLE copied.{table} (LIKE {schema}.{table} INCLUDING STORAGE); {key}");
+            connection.execute(AssertSqlSafe(like)).await?;
+        }
+        let begun = Instant::now();
+        tokio::try_join!(fill(&mut connection, self.folder.path()), meanwhile)?;
+        let took = begun.elapsed().as_secs_f64();
+        connection.execute("DROP SCHEMA copied CASCADE").await?;
+        connection.close().await?;
+        Ok(took)
     }
-    let begun = Instant::now();
+}
+
+/// Copies the rows from files, and makes the indexes.
+async fn fill(connection: &mut PgConnection, folder: &Path) -> anyhow::Result<()> {
     for table in TABLES {
         let statement = format!("COPY copied.{table} FROM STDIN (FORMAT binary)");
         let mut into = connection.copy_in_raw(&statement).await?;
-        into.read_from(tokio::fs::File::open(folder.path().join(table)).await?)
+        into.read_from(tokio::fs::File::open(folder.join(table)).await?)
             .await?;
         into.finish().await?;
     }
@@ -193,10 +243,7 @@ async fn copy(database_url: &str, generation: Generation) -> anyhow::Result<f64>
                    CREATE UNIQUE INDEX ON copied.sales (day, sku, currency, partition); \
                    CREATE INDEX ON copied.sales (sku, day)";
     connection.execute(indexes).await?;
-    let took = begun.elapsed().as_secs_f64();
-    connection.execute("DROP SCHEMA copied CASCADE").await?;
-    connection.close().await?;
-    Ok(took)
+    Ok(())
 }
 
 /// The key that a table has while rows come in.

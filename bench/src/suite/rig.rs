@@ -31,6 +31,9 @@ pub const PARTITIONS: i32 = 4;
 /// The first part of the topics' names.
 pub const PREFIX: &str = "shop";
 
+/// The server that answers with a constant.
+pub const CONSTANT: &str = "constant";
+
 /// How long something that we start may take until it can be used.
 const READY: Duration = Duration::from_mins(1);
 
@@ -224,7 +227,7 @@ impl Rig {
 
     /// Starts the server that answers with a constant; its base URL.
     pub fn constant_server(&self) -> anyhow::Result<String> {
-        self.constant("constant", false)
+        self.constant(CONSTANT, false)
     }
 
     /// The same, which answers from another thread a few milliseconds later.

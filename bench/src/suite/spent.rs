@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const TICK: Duration = Duration::from_millis(10);
 
 /// The load generator's name.
-const LOAD: &str = "load";
+pub const LOAD: &str = "load";
 /// The processes that are ours, where each service runs once; the broker, the databases and the load generator are others'.
 pub const OURS: [&str; 3] = ["command-service-1", "projector-1", "query-service-1"];
 

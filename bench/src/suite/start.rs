@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{
     ROUNDS,
+    consumer::read_everything,
     report::{Figure, Finding, Goal},
     rig::{PARTITIONS, PREFIX, Rig},
 };
@@ -40,7 +41,9 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     log.append(log.events())?;
     let services = rig.plan(2, 0, PREFIX)?;
     let (mut from_log, mut from_checkpoint, mut from_peer) = (Vec::new(), Vec::new(), Vec::new());
+    let mut floor = Vec::new();
     for round in 0..rig.pace.times(ROUNDS) {
+        floor.push(read_everything(&rig.log(), PARTITIONS)?.as_secs_f64());
         forget(rig, FIRST)?;
         from_log.push(ready_after(&services, FIRST)?);
         // Ended politely, it leaves a checkpoint of everything.
@@ -55,9 +58,10 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         services.stop(SECOND)?;
         services.stop(FIRST)?;
         eprintln!(
-            "  round {}: from the log {:.2} s, from the checkpoint {:.2} s, from the other instance {:.2} s",
+            "  round {}: from the log {:.2} s (which a bare consumer reads in {:.2} s), from the checkpoint {:.2} s, from the other instance {:.2} s",
             round + 1,
             from_log[round],
+            floor[round],
             from_checkpoint[round],
             from_peer[round]
         );
@@ -77,9 +81,11 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
                 &from_peer,
                 Goal::AtMost(3.0),
             ),
+            Figure::of("floor: a bare consumer has read the log", "s", &floor, Goal::None),
         ],
         json!({
             "from_the_log_s": from_log,
+            "bare_consumer_s": floor,
             "from_the_checkpoint_s": from_checkpoint,
             "from_another_instance_s": from_peer,
             "events": log.appended,

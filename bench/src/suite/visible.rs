@@ -1,5 +1,8 @@
 //! `visible`: how long a write takes from its acknowledgement until a causal read with its token answers, in each model, at half
-//! of the peak. The peak is that of single-line orders with everything running; each order is three records.
+//! of the peak. The peak is that of single-line orders with everything running; each order is three records. What the parts take of it
+//! is measured beside the same load ([`least`]).
+
+mod least;
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,7 @@ use super::{
     spent::PerOperation,
 };
 use crate::load::{Client, Latencies, Request, Target};
+use least::Parts;
 
 /// Connections of the load.
 const CONNECTIONS: usize = 64;
@@ -31,6 +35,8 @@ struct Probed {
     visible: Latencies,
     /// From sending the write to the read's answer.
     whole: Latencies,
+    /// From an acknowledgement to having read it, with nothing of ours on the way.
+    least: Latencies,
 }
 
 /// Runs it.
@@ -38,6 +44,11 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let services = rig.services_for_reads(&[])?;
     let commands = Target::new(&services.command_urls()[0])?;
     let queries = Target::new(&services.query_urls()[0])?;
+    let parts = Parts {
+        bootstrap: rig.log().bootstrap,
+        redis_url: services.env()["TAILWATER_REDIS_URL"].clone(),
+        database_url: services.env()["TAILWATER_DATABASE_URL"].clone(),
+    };
     receive_stock(&commands, "visible").await?;
     let load = |arrivals, seconds| Load {
         targets: vec![commands.clone()],
@@ -72,19 +83,30 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
                 duration,
             )
         });
-        let [redis, postgres] = probes;
+        let least =
+            MODELS.map(|model| least::probe(parts.clone(), model, round, rig.pace.seconds(3), duration));
+        let ([redis, postgres], [least_redis, least_postgres]) = (probes, least);
         let before = rig.spent();
-        let (driven, redis, postgres) = tokio::join!(drive(steady, order(&commands, &run)), redis, postgres);
+        let (driven, redis, postgres, least_redis, least_postgres) = tokio::join!(
+            drive(steady, order(&commands, &run)),
+            redis,
+            postgres,
+            least_redis,
+            least_postgres
+        );
         let driven = driven?;
         ensure!(driven.failed == 0, "orders failed: {:?}", driven.failures);
         let spent = rig.spent().since(&before);
         at_half.push("an order, with the probes", &spent, driven.acknowledged_ever);
-        for (model, probed) in [redis?, postgres?].into_iter().enumerate() {
+        let took = [(redis?, least_redis?), (postgres?, least_postgres?)];
+        for (model, (mut probed, least)) in took.into_iter().enumerate() {
+            probed.least = least;
             eprintln!(
-                "  round {}: {} at {rate} orders/s: {}",
+                "  round {}: {} at {rate} orders/s: {}; with nothing of ours on the way {}",
                 round + 1,
                 MODELS[model],
-                probed.visible.summary()
+                probed.visible.summary(),
+                probed.least.summary()
             );
             rounds[model].push(probed);
         }
@@ -106,6 +128,9 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             let visible = ms(probed, of_hundred, |probed| &probed.visible);
             let what = format!("p{of_hundred} from acknowledged to visible in {model}");
             figures.push(Figure::of(what, "ms", &visible, Goal::AtMost(goal)));
+            let least = ms(probed, of_hundred, |probed| &probed.least);
+            let what = format!("floor: the same p{of_hundred} with nothing of ours on the way, {model}");
+            figures.push(Figure::of(what, "ms", &least, Goal::None));
             raw[format!("{model}_visible_p{of_hundred}_ms")] = json!(visible);
             raw[format!("{model}_from_sending_p{of_hundred}_ms")] =
                 json!(ms(probed, of_hundred, |probed| &probed.whole));

@@ -1,5 +1,5 @@
-//! The floor of `append`: one record, made beforehand, again and again through the writer's own producer, with its headers and as many
-//! in flight. What the client and the broker take of it, whoever decides.
+//! The floor of `append` and of `peers`: one record, made beforehand, again and again through the writer's own producer, with its
+//! headers and as many in flight. What the client and the broker take of it, whoever decides.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,22 @@ use anyhow::ensure;
 use crossbeam_channel::Receiver;
 use eventlog::{Appender, LogConfig, NewRecord, Outcome, Report};
 
-use super::{DEPTH, PARTITIONS, partition};
+use super::partition;
 use crate::suite::drive::as_f64;
+
+/// How many records are under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnderWay {
+    pub partitions: usize,
+    /// In each of them.
+    pub each: usize,
+}
 
 /// Records acknowledged a second. Every one of them is void, which the broker does not know.
 pub(super) fn measure(
     log: &LogConfig,
     record: &NewRecord,
+    under_way: UnderWay,
     warm_up: Duration,
     duration: Duration,
 ) -> anyhow::Result<f64> {
@@ -21,7 +30,8 @@ pub(super) fn measure(
     let mut producer = Producer {
         appender: Appender::new(log, "bench-alone", 10_000, sink, |report| report)?,
         reports,
-        in_flight: vec![0; usize::try_from(PARTITIONS)?],
+        in_flight: vec![0; under_way.partitions],
+        in_flight_max: under_way.each,
         acknowledged: 0,
     };
     producer.fill_until(record, Instant::now() + warm_up)?;
@@ -39,6 +49,7 @@ struct Producer {
     reports: Receiver<Report>,
     /// By partition.
     in_flight: Vec<usize>,
+    in_flight_max: usize,
     acknowledged: u64,
 }
 
@@ -46,7 +57,7 @@ impl Producer {
     fn fill_until(&mut self, record: &NewRecord, end: Instant) -> anyhow::Result<()> {
         while Instant::now() < end {
             for (slot, count) in self.in_flight.iter_mut().enumerate() {
-                while *count < DEPTH {
+                while *count < self.in_flight_max {
                     let taken = self.appender.append(partition(slot)?, record, slot);
                     ensure!(taken, "the producer refused a record");
                     *count += 1;
