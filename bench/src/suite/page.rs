@@ -73,6 +73,8 @@ impl Page<'_> {
         );
         let goals = self.goals();
         text += &self.plot("goals", "Each figure beside its goal", &goals);
+        text += "Rows that begin with *floor* tell what the parts take: what would be measured if nothing of ours took any time, or the same \
+             work with nothing of ours in it. They have no goal; how far a goal is from its floor is what could be gained at most.\n\n";
         text += &figures_table(results.benchmarks.iter());
         text += "\n";
         text += DURABILITY;

@@ -252,7 +252,12 @@ pub fn table(findings: &[(&'static str, Finding)]) -> Table {
                 figure.shown(figure.min),
                 figure.shown(figure.max),
                 figure.goal_shown(),
-                if figure.met { "yes" } else { "NO" }.to_owned(),
+                match (figure.bound, figure.met) {
+                    (Bound::None, _) => "",
+                    (_, true) => "yes",
+                    (_, false) => "NO",
+                }
+                .to_owned(),
             ]);
         }
         if let Some(stolen) = finding.stolen_percent.filter(|stolen| *stolen > 0) {

@@ -23,7 +23,7 @@ use devstack::{
 use eventlog::LogConfig;
 use schemas::Codec;
 
-use super::spent::Spent;
+use super::spent::{OURS, Spent};
 
 /// Partitions of each topic: as many as `tailwater deploy` makes unless it is told otherwise.
 pub const PARTITIONS: i32 = 4;
@@ -126,6 +126,13 @@ impl Rig {
             State::Running(pid) => Spent::by_thread(pid),
             State::Dead | State::Absent => Spent::default(),
         }
+    }
+
+    /// Processor time of Kafka's client in our services so far, where each runs once.
+    pub fn spent_by_kafkas_client(&self) -> Duration {
+        OURS.iter()
+            .map(|name| self.spent_by_thread(name).of_kafkas_client())
+            .sum()
     }
 
     /// Where the log is.

@@ -16,6 +16,8 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The load generator's name.
 pub const LOAD: &str = "load";
+/// The thread that takes a producer's delivery reports, as far as the kernel keeps its name.
+const POLLING: &str = "producer pollin";
 /// The processes that are ours, where each service runs once; the broker, the databases and the load generator are others'.
 pub const OURS: [&str; 3] = ["command-service-1", "projector-1", "query-service-1"];
 
@@ -73,6 +75,13 @@ impl Spent {
     pub fn of_others(&self) -> Duration {
         let others = self.0.iter().filter(|(name, _)| !OURS.contains(&name.as_str()));
         others.map(|(_, spent)| *spent).sum()
+    }
+
+    /// Of Kafka's client, where this is by thread: what it takes to send and to fetch, whatever is made of the records.
+    pub fn of_kafkas_client(&self) -> Duration {
+        let threads = self.0.iter();
+        let clients = threads.filter(|(name, _)| name.starts_with("rdk:") || *name == POLLING);
+        clients.map(|(_, spent)| *spent).sum()
     }
 
     /// Microseconds of each process for each of so many operations.
@@ -233,6 +242,13 @@ mod tests {
         assert!(since.of("idle").is_err());
         let with_ours = spent(&[("projector-1", 40), ("kafka", 20), ("load", 3)]);
         assert_eq!(with_ours.of_others(), Duration::from_millis(23));
+        let threads = spent(&[
+            ("rdk:main", 1),
+            ("rdk:broker1", 20),
+            (POLLING, 300),
+            ("writers", 4_000),
+        ]);
+        assert_eq!(threads.of_kafkas_client(), Duration::from_millis(321));
         assert!((since.per_operation(10)["kafka"] - 2_000.0).abs() < 1e-9);
         let mut rounds = PerOperation::default();
         rounds.push("", &since, 10);

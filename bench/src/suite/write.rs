@@ -1,6 +1,8 @@
-//! `write`: notes over HTTP, one record each, beside the same HTTP server answering with a constant; and beside that server
-//! answering with the constant from another thread a few milliseconds later, which is the floor: what a note takes before anything of
-//! it is parsed, decided or written.
+//! `write`: notes over HTTP, one record each, beside the same HTTP server answering with a constant.
+//!
+//! There are two floors. That server answers with the constant from another thread a few milliseconds later: what it takes to wait for
+//! somebody. And as many notes as the processors can do if nothing of ours took any time: of what a constant answer takes of the server,
+//! and what Kafka's client, the broker and the load generator take of a note.
 
 use std::time::Duration;
 
@@ -8,10 +10,10 @@ use serde_json::json;
 
 use super::{
     ROUNDS,
-    drive::{Arrivals, Load, Tally, drive},
+    drive::{Arrivals, Load, Tally, as_f64, drive},
     report::{Figure, Finding, Goal},
     requests::{fitting_text, note, place_orders, receive_stock, rest},
-    rig::{Pace, Rig},
+    rig::{CONSTANT, Pace, Rig},
     spent::PerOperation,
 };
 use crate::load::{Request, Target};
@@ -39,12 +41,14 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     rest().await;
     let warm_up = note(&target, "write-warm-up", &orders, &text);
     closed(rig.pace, &target, rig.pace.seconds(WARM_UP_S), warm_up).await?;
-    let (mut ours, mut theirs, mut floor, mut unavailable) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut late_ones, mut floor) = (Vec::new(), Vec::new());
+    let processors = as_f64(u64::try_from(std::thread::available_parallelism()?.get())?);
     let (mut cost, mut constant_cost) = (PerOperation::default(), PerOperation::default());
     let mut by_thread = PerOperation::default();
     for round in 0..rig.pace.times(ROUNDS) {
         let make = note(&late, "late", &orders, &text);
-        floor.push(peak(rig.pace, &late, make).await?.per_second());
+        late_ones.push(peak(rig.pace, &late, make).await?.per_second());
         let before = rig.spent();
         let constant_run = peak(rig.pace, &constant, note(&constant, "constant", &orders, &text)).await?;
         theirs.push(constant_run.per_second());
@@ -54,39 +58,42 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         let after = rig.spent();
         ours.push(write.per_second());
         unavailable.push(write.unavailable);
+        let of_notes = after.since(&between);
+        let of_threads = rig.spent_by_thread(SERVICE).since(&threads);
+        let of_constants = between.since(&before);
+        let (notes, constants) = (write.acknowledged_ever, constant_run.acknowledged_ever);
+        let a_constant = of_constants.of(CONSTANT)?.as_secs_f64() / as_f64(constants);
+        let others = of_notes.of_others() + of_threads.of_kafkas_client();
+        floor.push(processors / (a_constant + others.as_secs_f64() / as_f64(notes)));
         eprintln!(
-            "  round {}: {:.0} notes/s, constant answers {:.0}, late ones {:.0}",
+            "  round {}: {:.0} notes/s, at most {:.0} without us, constant answers {:.0}, late ones {:.0}",
             round + 1,
             ours[round],
+            floor[round],
             theirs[round],
-            floor[round]
+            late_ones[round]
         );
-        cost.push("a note", &after.since(&between), write.acknowledged_ever);
-        by_thread.push(
-            "by thread of the service",
-            &rig.spent_by_thread(SERVICE).since(&threads),
-            write.acknowledged_ever,
-        );
-        constant_cost.push(
-            "a constant",
-            &between.since(&before),
-            constant_run.acknowledged_ever,
-        );
+        cost.push("a note", &of_notes, notes);
+        by_thread.push("by thread of the service", &of_threads, notes);
+        constant_cost.push("a constant", &of_constants, constants);
     }
     let what = "notes/s to those of a constant answer";
     let ratio = Figure::ratio(what, &ours, &theirs, Goal::AtLeast(0.5));
-    let floor_is = "floor: late constant answers to those at once";
-    let of_floor = "notes/s to late constant answers";
+    let late_is = "floor: late constant answers to those at once";
+    let floor_is = "floor: notes/s if nothing of ours took any time, to a constant answer";
+    let of_floor = "notes/s to that floor";
     Ok(Finding::new(
         ratio,
         vec![
+            Figure::ratio(late_is, &late_ones, &theirs, Goal::None),
             Figure::ratio(floor_is, &floor, &theirs, Goal::None),
             Figure::ratio(of_floor, &ours, &floor, Goal::None),
         ],
         json!({
             "write_per_second": ours,
             "constant_per_second": theirs,
-            "late_constant_per_second": floor,
+            "late_constant_per_second": late_ones,
+            "floor_per_second": floor,
             "processor_us_per_note": cost.raw(),
             "processor_us_per_note_by_thread": by_thread.raw(),
             "processor_us_per_constant": constant_cost.raw(),
