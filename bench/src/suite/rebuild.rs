@@ -26,7 +26,7 @@ use super::{
 const AGGREGATES: usize = 100_000;
 const EVENTS_EACH: u64 = 10;
 /// What the live generations have to follow, alone and beside a rebuild.
-const BACKLOG: usize = 200_000;
+const BACKLOG: usize = 100_000;
 /// How often it is measured how fast the live generations follow.
 const FOLLOWED: usize = 3;
 const PROJECTOR: &str = "projector-1";
