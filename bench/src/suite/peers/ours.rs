@@ -60,7 +60,7 @@ impl Ours {
         let mut config = EngineConfig::new(log, log_id, PARTITIONS);
         // Nobody is turned away: it is the most that it can do that is measured.
         config.admission = AdmissionLimits {
-            target_ms: 60_000,
+            target_ms: 3_600_000,
             clients_max: usize::MAX / 2,
             bytes_max: usize::MAX / 2,
         };
