@@ -250,9 +250,10 @@ impl Database {
         Ok(database)
     }
 
+    /// Not by force: that would have to end a worker of autovacuum, too, which only a superuser may. Without, Postgres does that by itself
+    /// and waits some seconds for the peer's connections, which end with its program.
     async fn discard(self) -> anyhow::Result<()> {
-        self.execute(&[&format!("DROP DATABASE {} WITH (FORCE)", Self::NAME)])
-            .await
+        self.execute(&[&format!("DROP DATABASE {}", Self::NAME)]).await
     }
 
     async fn execute(&self, statements: &[&str]) -> anyhow::Result<()> {
