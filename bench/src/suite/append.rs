@@ -9,9 +9,7 @@
 mod alone;
 mod engine;
 
-pub(super) use engine::submit;
-
-use alone::UnderWay;
+pub(super) use engine::{NOBODY_TURNED_AWAY, submit};
 
 use std::{
     sync::Arc,
@@ -32,6 +30,8 @@ use eventlog::{
 use schemas::{Codec, Timestamp, ids, orders::PlacedLine};
 use serde_json::json;
 use uuid::Uuid;
+
+use alone::UnderWay;
 
 use super::{
     ROUNDS,

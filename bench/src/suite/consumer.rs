@@ -9,11 +9,13 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
+use super::rig::{PARTITIONS, Rig};
+
 /// How long Kafka may take for the next record.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A consumer with the settings of those that read from far behind. `wait_ms` is how long the broker may wait for records.
-pub fn bare(bootstrap: &str, wait_ms: &str) -> anyhow::Result<BaseConsumer> {
+/// A consumer with the settings of those that read from far behind.
+pub fn bare(bootstrap: &str) -> anyhow::Result<BaseConsumer> {
     let consumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("socket.nagle.disable", "true")
@@ -23,21 +25,26 @@ pub fn bare(bootstrap: &str, wait_ms: &str) -> anyhow::Result<BaseConsumer> {
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_uncommitted")
-        .set("fetch.wait.max.ms", wait_ms)
+        .set("fetch.wait.max.ms", "100")
         .set("queued.min.messages", "10000")
         .set("queued.max.messages.kbytes", "65536")
         .create()?;
     Ok(consumer)
 }
 
-/// Reads all event topics from their beginning to their end, on this thread, while nobody writes to them; how long that took, without
-/// connecting.
-pub fn read_everything(log: &LogConfig, partitions: i32) -> anyhow::Result<Duration> {
-    let consumer = bare(&log.bootstrap, "100")?;
+/// Reads all event topics from their beginning to their end, while nobody writes to them; how long that took, without connecting.
+pub async fn read_everything(rig: &Rig) -> anyhow::Result<Duration> {
+    let log = rig.log();
+    let reading = tokio::task::spawn_blocking(move || read(&log));
+    reading.await.context("a bare consumer panicked")?
+}
+
+fn read(log: &LogConfig) -> anyhow::Result<Duration> {
+    let consumer = bare(&log.bootstrap)?;
     let mut from = TopicPartitionList::new();
     let mut records = 0;
     for topic in Topic::ALL.map(|topic| topic.name(&log.prefix)) {
-        for partition in 0..partitions {
+        for partition in 0..PARTITIONS {
             let (begin, end) = consumer.fetch_watermarks(&topic, partition, TIMEOUT)?;
             from.add_partition_offset(&topic, partition, Offset::Offset(begin))?;
             records += end - begin;

@@ -12,7 +12,7 @@ use super::{
     models::{LogEnd, Models},
     report::{Figure, Finding, Goal},
     requests::{fitting_text, note, order, place_orders, receive_stock},
-    rig::{CONSTANT, PARTITIONS, Rig},
+    rig::{CONSTANT, Rig},
     spent::{LOAD, OURS, PerOperation, Spent},
     write::peak,
 };
@@ -20,8 +20,6 @@ use crate::load::{Request, Target};
 
 /// Orders that notes are put on.
 const ORDERS: usize = 30_000;
-/// Of an order with one line.
-const RECORDS_PER_ORDER: f64 = 3.0;
 /// Processes that read each record: the projector and the query service.
 const READERS: f64 = 2.0;
 
@@ -57,10 +55,10 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             constants[round], readings[round]
         );
     }
-    let least = |records: f64| -> Vec<f64> {
-        let rounds = constants.iter().zip(&readings);
+    let least = |costs: &Costs| -> Vec<f64> {
+        let rounds = constants.iter().zip(&readings).zip(&costs.records_each);
         rounds
-            .map(|(constant, reading)| constant / records + READERS * reading)
+            .map(|((constant, reading), records)| constant / records + READERS * reading)
             .collect()
     };
     let goal = Goal::AtMost(80.0);
@@ -69,11 +67,11 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let what = "the same for each command of an order";
     let also = vec![
         Figure::of(what, "us", &of_orders.of_a_record, goal),
-        Figure::of("floor: of a note", "us", &least(1.0), Goal::None),
+        Figure::of("floor: of a note", "us", &least(&of_notes), Goal::None),
         Figure::of(
             "floor: of each command of an order",
             "us",
-            &least(RECORDS_PER_ORDER),
+            &least(&of_orders),
             Goal::None,
         ),
     ];
@@ -128,17 +126,15 @@ impl Watched<'_> {
     ) -> anyhow::Result<f64> {
         let before = self.rig.spent();
         let tally = peak(self.rig.pace, constant, make).await?;
-        let spent = self.rig.spent().since(&before).of(CONSTANT)?;
-        Ok(spent.as_secs_f64() * 1e6 / as_f64(tally.acknowledged_ever.max(1)))
+        let spent = self.rig.spent().since(&before);
+        spent.each_of(CONSTANT, tally.acknowledged_ever)
     }
 
     /// What it takes a process to read a record, with the client's threads, in microseconds of processor time.
     async fn of_a_reading(&self) -> anyhow::Result<f64> {
-        let (records, before, log) = (self.log.records().await?, self.rig.spent(), self.rig.log());
-        let reading = tokio::task::spawn_blocking(move || read_everything(&log, PARTITIONS));
-        reading.await.context("a bare consumer panicked")??;
-        let spent = self.rig.spent().since(&before).of(LOAD)?;
-        Ok(spent.as_secs_f64() * 1e6 / as_f64(records.max(1)))
+        let (records, before) = (self.log.records().await?, self.rig.spent());
+        read_everything(self.rig).await?;
+        self.rig.spent().since(&before).each_of(LOAD, records)
     }
 }
 

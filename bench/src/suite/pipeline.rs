@@ -52,13 +52,13 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     }
     let (mut ours, mut theirs, mut followed) = (Vec::new(), Vec::new(), Vec::new());
     let (mut floor, mut cost) = (Vec::new(), PerOperation::default());
-    let processors = as_f64(u64::try_from(std::thread::available_parallelism()?.get())?);
     for round in 0..rig.pace.times(ROUNDS) {
         let nobody = note(&constant, "constant", &[Uuid::nil()], &text);
         let before = rig.spent();
         let answered = peak(rig.pace, &constant, nobody).await?;
         theirs.push(answered.per_second());
-        let of_constants = rig.spent().since(&before).of(CONSTANT)?.as_secs_f64();
+        let of_constants = rig.spent().since(&before);
+        let a_constant = of_constants.each_of(CONSTANT, answered.acknowledged_ever)?;
         let (before, client_before) = (rig.spent(), rig.spent_by_kafkas_client());
         let make = order(&target, &format!("pipeline-{round}"));
         let placed = peak(rig.pace, &target, make).await?;
@@ -68,12 +68,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         let spent = rig.spent().since(&before);
         cost.push("an order", &spent, placed.acknowledged_ever);
         let by_client = rig.spent_by_kafkas_client().saturating_sub(client_before);
-        let others = spent.of_others() + by_client;
-        floor.push(
-            processors
-                / (of_constants / as_f64(answered.acknowledged_ever)
-                    + others.as_secs_f64() / as_f64(placed.acknowledged_ever)),
-        );
+        floor.push(spent.per_second_without_us(by_client, placed.acknowledged_ever, a_constant)?);
         ours.push(placed.per_second());
         eprintln!(
             "  round {}: {:.0} orders/s, at most {:.0} without us, constant answers {:.0}; the models had all of them after {:.2} s",

@@ -11,6 +11,8 @@ use anyhow::Context as _;
 use devstack::process::{Processes, State};
 use serde_json::{Value, json};
 
+use super::drive::as_f64;
+
 /// The kernel tells processes' times in hundredths of a second, on every architecture that it still has (`USER_HZ`, proc(5)).
 const TICK: Duration = Duration::from_millis(10);
 
@@ -84,9 +86,27 @@ impl Spent {
         clients.map(|(_, spent)| *spent).sum()
     }
 
+    /// Operations a second if each took of the processors what it takes of others and of Kafka's client, and a constant answer beside
+    /// that, so many microseconds; this is of so many operations.
+    pub fn per_second_without_us(
+        &self,
+        by_kafkas_client: Duration,
+        operations: u64,
+        constant_us: f64,
+    ) -> anyhow::Result<f64> {
+        let processors = u64::try_from(std::thread::available_parallelism()?.get())?;
+        let others = (self.of_others() + by_kafkas_client).as_secs_f64() / as_f64(operations.max(1));
+        Ok(as_f64(processors) / (constant_us / 1e6 + others))
+    }
+
+    /// Microseconds of one process for each of so many operations; an error where it spent nothing.
+    pub fn each_of(&self, name: &str, operations: u64) -> anyhow::Result<f64> {
+        Ok(self.of(name)?.as_secs_f64() * 1e6 / as_f64(operations.max(1)))
+    }
+
     /// Microseconds of each process for each of so many operations.
     pub fn per_operation(&self, operations: u64) -> BTreeMap<String, f64> {
-        let operations = super::drive::as_f64(operations.max(1));
+        let operations = as_f64(operations.max(1));
         let each = self.0.iter();
         each.map(|(name, spent)| (name.clone(), spent.as_secs_f64() * 1e6 / operations))
             .collect()

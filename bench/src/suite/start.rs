@@ -43,7 +43,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let (mut from_log, mut from_checkpoint, mut from_peer) = (Vec::new(), Vec::new(), Vec::new());
     let mut floor = Vec::new();
     for round in 0..rig.pace.times(ROUNDS) {
-        floor.push(read_everything(&rig.log(), PARTITIONS)?.as_secs_f64());
+        floor.push(read_everything(rig).await?.as_secs_f64());
         forget(rig, FIRST)?;
         from_log.push(ready_after(&services, FIRST)?);
         // Ended politely, it leaves a checkpoint of everything.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     ROUNDS,
-    drive::{Arrivals, Load, Tally, as_f64, drive},
+    drive::{Arrivals, Load, Tally, drive},
     report::{Figure, Finding, Goal},
     requests::{fitting_text, note, place_orders, receive_stock, rest},
     rig::{CONSTANT, Pace, Rig},
@@ -43,7 +43,6 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     closed(rig.pace, &target, rig.pace.seconds(WARM_UP_S), warm_up).await?;
     let (mut ours, mut theirs, mut unavailable) = (Vec::new(), Vec::new(), Vec::new());
     let (mut late_ones, mut floor) = (Vec::new(), Vec::new());
-    let processors = as_f64(u64::try_from(std::thread::available_parallelism()?.get())?);
     let (mut cost, mut constant_cost) = (PerOperation::default(), PerOperation::default());
     let mut by_thread = PerOperation::default();
     for round in 0..rig.pace.times(ROUNDS) {
@@ -62,9 +61,8 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         let of_threads = rig.spent_by_thread(SERVICE).since(&threads);
         let of_constants = between.since(&before);
         let (notes, constants) = (write.acknowledged_ever, constant_run.acknowledged_ever);
-        let a_constant = of_constants.of(CONSTANT)?.as_secs_f64() / as_f64(constants);
-        let others = of_notes.of_others() + of_threads.of_kafkas_client();
-        floor.push(processors / (a_constant + others.as_secs_f64() / as_f64(notes)));
+        let a_constant = of_constants.each_of(CONSTANT, constants)?;
+        floor.push(of_notes.per_second_without_us(of_threads.of_kafkas_client(), notes, a_constant)?);
         eprintln!(
             "  round {}: {:.0} notes/s, at most {:.0} without us, constant answers {:.0}, late ones {:.0}",
             round + 1,

@@ -19,6 +19,12 @@ use crate::suite::drive::as_f64;
 
 /// Commands that wait for their answers at once.
 const TASKS: usize = 4_096;
+/// It is the most that an engine can do that is measured. Steps that go nowhere count as work that waits, so it may be an hour's.
+pub(in crate::suite) const NOBODY_TURNED_AWAY: AdmissionLimits = AdmissionLimits {
+    target_ms: 3_600_000,
+    clients_max: usize::MAX / 2,
+    bytes_max: usize::MAX / 2,
+};
 /// Orders that notes are put on.
 const ORDERS: usize = 1_200;
 /// How long a command may take.
@@ -41,12 +47,7 @@ impl Through {
         text: String,
     ) -> anyhow::Result<Self> {
         let mut config = EngineConfig::new(log, log_id, partitions);
-        // Nobody is turned away: it is the most that it can do that is measured.
-        config.admission = AdmissionLimits {
-            target_ms: 3_600_000,
-            clients_max: usize::MAX / 2,
-            bytes_max: usize::MAX / 2,
-        };
+        config.admission = NOBODY_TURNED_AWAY;
         let engine = engine::start(config, codec)?;
         engine.handle.own_everything();
         while !engine.handle.is_ready() {

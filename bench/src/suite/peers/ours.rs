@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use command_service::engine::{self, AdmissionLimits, Engine, EngineConfig, Handle, Role, Submission};
+use command_service::engine::{self, Engine, EngineConfig, Handle, Role, Submission};
 use eventlog::{LogConfig, Topic, topics};
 use tokio::task::{JoinSet, LocalSet};
 use uuid::Uuid;
 
 use crate::suite::{
-    append::{Notes, place, submit},
+    append::{NOBODY_TURNED_AWAY, Notes, place, submit},
     drive::as_f64,
     requests::fitting_text,
     rig::{PARTITIONS, Rig},
@@ -58,12 +58,7 @@ impl Ours {
         let log_id = topics::log_id(&log, Duration::from_secs(10))?;
         let notes = Notes::new(log_id, fitting_text(&codec)?);
         let mut config = EngineConfig::new(log, log_id, PARTITIONS);
-        // Nobody is turned away: it is the most that it can do that is measured.
-        config.admission = AdmissionLimits {
-            target_ms: 3_600_000,
-            clients_max: usize::MAX / 2,
-            bytes_max: usize::MAX / 2,
-        };
+        config.admission = NOBODY_TURNED_AWAY;
         let engine = engine::start(config, codec)?;
         let partitions = usize::try_from(PARTITIONS)?;
         let roles = Topic::ALL.into_iter().flat_map(|topic| {

@@ -86,7 +86,7 @@ fn run(
     let (told, delivered) = crossbeam_channel::unbounded();
     let producer: ThreadedProducer<Delivered> =
         like_the_writers(&parts.bootstrap).create_with_context(Delivered(told))?;
-    let consumer = bare(&parts.bootstrap, "100")?;
+    let consumer = bare(&parts.bootstrap)?;
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(topic, 0, Offset::Offset(0))?;
     consumer.assign(&from)?;
