@@ -1,6 +1,8 @@
 //! A log of orders, made one record after the other. An order that has five events, or nine, leaves nothing to do for the
 //! process manager.
 
+use std::sync::Arc;
+
 use eventlog::{Link, LogId, NewRecord, Positions, partition_of};
 use schemas::orders::{
     NoteAdded, OrderConfirmed, OrderLineReserved, OrderLineShipped, OrderPaid, OrderPlaced, OrderShipped,
@@ -21,7 +23,7 @@ pub struct History {
     made: u64,
     /// Of each partition.
     tails: Vec<(Link, i64)>,
-    causes: Vec<u8>,
+    causes: Arc<[u8]>,
 }
 
 impl History {
@@ -34,7 +36,7 @@ impl History {
             events_each,
             made: 0,
             tails: (0..partitions).map(|_| (Link::ZERO, 0)).collect(),
-            causes: Positions::new().encode(log_id),
+            causes: Positions::new().encode(log_id).into(),
         }
     }
 
@@ -92,7 +94,7 @@ impl History {
             command,
             after: Link::ZERO,
             link: Link::ZERO,
-            causes: self.causes.clone(),
+            causes: Arc::clone(&self.causes),
             source: None,
         }
         .chained(after);

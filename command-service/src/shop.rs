@@ -213,7 +213,11 @@ impl Domain for Shop {
 
     fn key_bytes(&self, key: &Key) -> Vec<u8> {
         match key {
-            Key::Order(id) => id.to_string().into_bytes(),
+            Key::Order(id) => {
+                // Not `to_string`, which formats: every record has a key.
+                let mut text = Uuid::encode_buffer();
+                id.hyphenated().encode_lower(&mut text).as_bytes().to_vec()
+            }
             Key::Stock(sku) => sku.as_bytes().to_vec(),
         }
     }
@@ -300,8 +304,8 @@ impl Domain for Shop {
         }
     }
 
-    fn no_causes(&self) -> Vec<u8> {
-        Positions::new().encode(self.log_id)
+    fn no_causes(&self) -> Arc<[u8]> {
+        Positions::new().encode(self.log_id).into()
     }
 
     fn occurred_at(&self, event: &Event) -> Timestamp {

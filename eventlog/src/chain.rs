@@ -232,7 +232,7 @@ mod tests {
             command: [n; 32],
             after: Link::ZERO,
             link: Link::ZERO,
-            causes: Vec::new(),
+            causes: [].into(),
             source: None,
         }
         .chained(after)

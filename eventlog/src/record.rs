@@ -164,7 +164,7 @@ pub struct NewRecord {
     /// `tw_link`
     pub link: Link,
     /// `tw_causes`: [`Positions::encode`].
-    pub causes: Vec<u8>,
+    pub causes: Arc<[u8]>,
     /// `tw_source`
     pub source: Option<u64>,
 }
@@ -187,7 +187,7 @@ impl NewRecord {
     }
 
     /// Size of what it takes up in queues, in bytes, about.
-    pub const fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.key.len() + self.value.len() + self.causes.len() + 512
     }
 
@@ -233,7 +233,7 @@ impl NewRecord {
                 command: Slot::One(self.command),
                 after: Slot::One(self.after.0),
                 link: Slot::One(self.link.0),
-                causes: Slot::One(self.causes.clone()),
+                causes: Slot::One(self.causes.to_vec()),
                 source: self
                     .source
                     .map_or(Slot::Absent, |source| Slot::One(source.to_be_bytes())),

@@ -58,7 +58,7 @@ impl From<&NewRecord> for Produced {
                 ("tw_command", record.command.to_vec()),
                 ("tw_after", record.after.0.to_vec()),
                 ("tw_link", record.link.0.to_vec()),
-                ("tw_causes", record.causes.clone()),
+                ("tw_causes", record.causes.to_vec()),
             ],
         }
     }

@@ -1,7 +1,7 @@
 //! `scale`: commands a second and memory of the command service by how many aggregates there are, from ten thousand to ten
 //! million, and by how many connections. An aggregate is a SKU of which stock was received once; a command receives more of a random one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use eventlog::{
@@ -99,14 +99,14 @@ async fn receive(rig: &Rig, prefix: &str, count: usize) -> anyhow::Result<()> {
         ..rig.log()
     };
     let codec = rig.codec_of(prefix).await?;
-    let causes = Positions::new().encode(topics::log_id(&log, TIMEOUT)?);
+    let causes: Arc<[u8]> = Positions::new().encode(topics::log_id(&log, TIMEOUT)?).into();
     let (sink, reports) = crossbeam_channel::unbounded();
     let appender = Appender::new(&log, "bench-scale", 10_000, sink, |report: Report| report)?;
     let mut tails = vec![Link::ZERO; usize::try_from(PARTITIONS)?];
     let mut under_way = 0;
     for number in 0..count {
         let mut record = received(&codec, number)?;
-        record.causes.clone_from(&causes);
+        record.causes = Arc::clone(&causes);
         let partition = TopicPartition {
             topic: Topic::Stock,
             partition: partition_of(&record.key, PARTITIONS),
@@ -157,7 +157,7 @@ fn received(codec: &Codec, number: usize) -> anyhow::Result<NewRecord> {
         command,
         after: Link::ZERO,
         link: Link::ZERO,
-        causes: Vec::new(),
+        causes: [].into(),
         source: None,
     })
 }

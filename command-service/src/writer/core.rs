@@ -13,6 +13,7 @@ use eventlog::bugs::Bug;
 use eventlog::{Checkpoint, Link, LogRecord, Outcome, Verdict};
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::Timestamp;
+use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
 use super::domain::{Domain, Request};
@@ -20,6 +21,9 @@ use super::flight::Flights;
 use super::fold::{Effective, Fold};
 use super::output::{Limits, Output, Upto};
 use super::remembered::Kept;
+
+/// Those who wait for a command, with the fingerprint that each sent: nearly always one.
+type Callers<C> = SmallVec<[([u8; 16], C); 1]>;
 
 #[derive(Clone, Hash)]
 pub(super) enum Phase {
@@ -49,7 +53,7 @@ pub struct Core<D: Domain, C> {
     pub(super) tail: Link,
     pub(super) waiting: VecDeque<Box<Request<D::Command>>>,
     /// Who waits for each command that is waiting or in flight, with the fingerprint of the request.
-    pub(super) callers: FxHashMap<Uuid, Vec<([u8; 16], C)>>,
+    pub(super) callers: FxHashMap<Uuid, Callers<C>>,
     /// Who wants the history proven and has no record in flight yet that does it.
     pub(super) unproven: Vec<C>,
     /// When a barrier was last asked for.
@@ -276,7 +280,7 @@ impl<D: Domain, C> Core<D, C> {
             return;
         }
         self.callers
-            .insert(request.id, vec![(request.fingerprint, caller)]);
+            .insert(request.id, smallvec![(request.fingerprint, caller)]);
         self.waiting.push_back(request);
         self.stop_following();
         self.decide_waiting();
@@ -368,7 +372,7 @@ impl<D: Domain, C> Core<D, C> {
                 match self.fold.apply(&self.domain, &effective, &envelope.causes) {
                     // Where all will be told, there is nothing to note; a follower might note for ever.
                     Ok(_) if self.untold || matches!(upto, Upto::Ever) => {}
-                    Ok(changed) => self.note_changed(changed),
+                    Ok(folded) => self.note_changed(folded.changed),
                     Err(poison) => return self.stop(record.offset, poison.to_string()),
                 }
             }

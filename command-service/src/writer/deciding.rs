@@ -99,7 +99,7 @@ impl<D: Domain, C> Core<D, C> {
             command: request.tag(),
             after: Link::ZERO,
             link: Link::ZERO,
-            causes: request.causes.to_vec(),
+            causes: Arc::clone(&request.causes),
             source: request.source,
         }
         .chained(self.tail);

@@ -54,7 +54,7 @@ pub trait Domain {
     /// An event that changes nothing, for [`super::Core::prove`].
     fn barrier(&self, at: Timestamp) -> Self::Event;
     /// `tw_causes` of a record that depends on nothing.
-    fn no_causes(&self) -> Vec<u8>;
+    fn no_causes(&self) -> Arc<[u8]>;
     /// When the event was decided.
     fn occurred_at(&self, event: &Self::Event) -> Timestamp;
     /// The full name of the event's record.

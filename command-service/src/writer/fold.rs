@@ -45,6 +45,14 @@ pub enum Found<D: Domain> {
     Nowhere,
 }
 
+/// What folding a record led to.
+pub(super) struct Folded<D: Domain> {
+    /// The aggregate that it changed.
+    pub changed: Option<D::Key>,
+    /// What is remembered of its command; none of a barrier.
+    pub kept: Option<Kept<D::Answer>>,
+}
+
 /// An effective record, as far as a fold uses it.
 pub(super) struct Effective<'a, E> {
     pub event: &'a E,
@@ -248,14 +256,13 @@ impl<D: Domain> Fold<D> {
         self.carried_out
     }
 
-    /// Folds an effective record that the chain has just moved over and whose aggregate is warm. Returns the aggregate that
-    /// it changed.
+    /// Folds an effective record that the chain has just moved over and whose aggregate is warm.
     pub(super) fn apply(
         &mut self,
         domain: &D,
         record: &Effective<'_, D::Event>,
         causes: &Positions,
-    ) -> Result<Option<D::Key>, D::Poison> {
+    ) -> Result<Folded<D>, D::Poison> {
         let leaves = match domain.changes(record.event) {
             Some(key) => {
                 let origin = Origin {
@@ -276,20 +283,19 @@ impl<D: Domain> Fold<D> {
         domain: &D,
         record: &Effective<'_, D::Event>,
         leaves: Option<Left<D>>,
-    ) -> Option<D::Key> {
+    ) -> Folded<D> {
         self.carried_out = self.carried_out.max(record.source);
         let forgotten = Bug::ForgetRejections.is_in() && leaves.is_none();
-        if !record.command_id.is_nil() && !forgotten {
-            let answer = domain.answer(record.event, leaves.as_ref().map(|(_, state)| state));
-            let kept = Kept {
-                fingerprint: record.fingerprint,
-                answer,
-                next_offset: self.chain.checkpoint().next_offset,
-            };
+        let kept = (!record.command_id.is_nil() && !forgotten).then(|| Kept {
+            fingerprint: record.fingerprint,
+            answer: domain.answer(record.event, leaves.as_ref().map(|(_, state)| state)),
+            next_offset: self.next_offset(),
+        });
+        if let Some(kept) = &kept {
             self.remembered
-                .insert(record.command_id, kept, domain.occurred_at(record.event));
+                .insert(record.command_id, kept.clone(), domain.occurred_at(record.event));
         }
-        leaves.map(|(key, state)| {
+        let changed = leaves.map(|(key, state)| {
             match domain.work(&state) {
                 Some(work) => self.open.insert(key.clone(), work),
                 None => self.open.remove(&key),
@@ -297,7 +303,8 @@ impl<D: Domain> Fold<D> {
             let units = units(domain.bytes(&state));
             self.states.put(key.clone(), state, units);
             key
-        })
+        });
+        Folded { changed, kept }
     }
 }
 

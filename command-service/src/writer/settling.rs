@@ -49,15 +49,15 @@ impl<D: Domain, C> Core<D, C> {
                 .map_or([0; 16], |request| request.fingerprint),
             source: sent.record.source,
         };
-        let changed = self.fold.accept(&self.domain, &effective, sent.leaves);
+        let folded = self.fold.accept(&self.domain, &effective, sent.leaves);
         self.window = (self.window + 1).min(self.limits.in_flight_max);
         self.proven(sent.proves);
         let Some(request) = sent.request else { return };
         // The answer first: it may end a step of the process manager, which then looks at what the change asks for.
-        if let Some(kept) = self.fold.remembered.get(request.id).cloned() {
+        if let Some(kept) = folded.kept {
             self.tell(request.id, &kept, false);
         }
-        if let Some(key) = changed {
+        if let Some(key) = folded.changed {
             self.announce(key, request.traceparent);
         }
     }

@@ -1,5 +1,7 @@
 //! Single rules of the machine. What it does under faults is the simulation's (`tests/simulation`).
 
+use std::sync::Arc;
+
 use eventlog::{LogRecord, Outcome};
 use schemas::Timestamp;
 use uuid::Uuid;
@@ -71,8 +73,8 @@ impl Domain for Counters {
     fn barrier(&self, _: Timestamp) -> Event {
         Event::Refused(0)
     }
-    fn no_causes(&self) -> Vec<u8> {
-        Vec::new()
+    fn no_causes(&self) -> Arc<[u8]> {
+        [].into()
     }
     fn occurred_at(&self, _: &Event) -> Timestamp {
         Timestamp(0)

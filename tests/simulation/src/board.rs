@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use command_service::writer::{Domain, Origin, Request, Work};
 use eventlog::bugs::Bug;
@@ -239,8 +240,8 @@ impl Domain for Boards {
             at: at.micros(),
         }
     }
-    fn no_causes(&self) -> Vec<u8> {
-        Vec::new()
+    fn no_causes(&self) -> Arc<[u8]> {
+        [].into()
     }
     fn occurred_at(&self, event: &Event) -> Timestamp {
         Timestamp(event.at)

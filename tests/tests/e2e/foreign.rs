@@ -28,7 +28,7 @@ fn record(key: &str, value: Vec<u8>, after: eventlog::Link) -> NewRecord {
         command: [7; 32],
         after,
         link: eventlog::Link::ZERO,
-        causes: Vec::new(),
+        causes: [].into(),
         source: None,
     }
     .chained(after)
