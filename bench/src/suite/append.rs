@@ -79,14 +79,10 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let through = engine::Through::start(log, log_id, PARTITIONS, codec, text.clone()).await?;
     let (mut ours, mut theirs, mut floor, mut through_engine) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut of_values, mut cost, mut by_thread) =
-        (Vec::new(), PerOperation::default(), PerOperation::default());
+    let (mut cost, mut by_thread) = (PerOperation::default(), PerOperation::default());
     let own = i32::try_from(std::process::id())?;
     let mut log_bytes = 0;
-    let perf = |bytes| {
-        let (records, warm_up) = (rig.pace.count(PERF_RECORDS), rig.pace.count(PERF_WARM_UP));
-        perf_test(rig, TOPIC, bytes, records, warm_up)
-    };
+    let (perf_records, perf_warm_up) = (rig.pace.count(PERF_RECORDS), rig.pace.count(PERF_WARM_UP));
     for round in 0..rig.pace.times(ROUNDS) {
         // Without a store nothing leaves memory, and each round would begin with what the ones before it remember.
         let (log, log_id, codec) = topics_of(rig, &format!("append-{round}")).await?;
@@ -94,8 +90,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         // With its headers and its key a note takes more than twice what its value does, and records of the same size are meant.
         let sample = writers.a_note()?;
         log_bytes = writers.appender.log_bytes(&sample);
-        theirs.push(perf(log_bytes)?);
-        of_values.push(perf(RECORD_BYTES)?);
+        theirs.push(perf_test(rig, TOPIC, log_bytes, perf_records, perf_warm_up)?);
         let (warm_up, duration) = (rig.pace.seconds(2), rig.pace.seconds(6));
         let (before, threads, answered) = (rig.spent(), Spent::by_thread(own), writers.answered);
         ours.push(writers.measure(warm_up, duration)?);
@@ -106,12 +101,11 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         floor.push(alone::measure(&log, &sample, UNDER_WAY, warm_up, duration)?);
         through_engine.push(through.measure(round, warm_up, duration).await?);
         eprintln!(
-            "  round {}: {:.0} records/s of {log_bytes} bytes, the producer alone {:.0}, kafka-producer-perf-test {:.0} (of {RECORD_BYTES} bytes {:.0}); through the engine {:.0}",
+            "  round {}: {:.0} records/s of {log_bytes} bytes, the producer alone {:.0}, kafka-producer-perf-test {:.0}; through the engine {:.0}",
             round + 1,
             ours[round],
             floor[round],
             theirs[round],
-            of_values[round],
             through_engine[round]
         );
     }
@@ -130,7 +124,6 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "producer_alone_per_second": floor,
             "through_the_engine_per_second": through_engine,
             "kafka_producer_perf_test_per_second": theirs,
-            "kafka_producer_perf_test_of_values_alone_per_second": of_values,
             "processor_us_per_record": cost.raw(),
             "processor_us_per_record_by_thread": by_thread.raw(),
             "record_bytes": log_bytes,

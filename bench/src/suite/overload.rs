@@ -2,18 +2,23 @@
 //!
 //! Nobody pays them, so each expires after a while and gives its stock back: as many orders end as begin, and what memory grows by
 //! is what waits, not what the shop has in hand. The capacity is measured while they do.
+//!
+//! The floor is what would be acknowledged if a refusal took no more than the same HTTP server's constant answer does: the load
+//! generator shares the processors, and what is spent on asking and being refused is not there for orders.
 
 use std::time::Duration;
 
 use devstack::services::Services;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{
     drive::{Arrivals, Load, Tally, as_f64, drive},
     log::longest_pending,
     report::{Figure, Finding, Goal},
-    requests::{order, receive_stock, rest},
+    requests::{fitting_text, note, order, receive_stock, rest},
     rig::{Rig, resident_mib},
+    write,
 };
 use crate::load::{Latencies, Target};
 
@@ -21,6 +26,8 @@ use crate::load::{Latencies, Target};
 const SERVICE: &str = "command-service-1";
 /// Connections of the closed loop that finds the capacity.
 const CONNECTIONS: usize = 128;
+/// So many times the capacity is asked for.
+const TIMES: u32 = 3;
 /// Connections of the open loop: more than are let in at once.
 const CONNECTIONS_OVERLOAD: usize = 1_024;
 /// The overload is looked at in so many parts.
@@ -68,7 +75,9 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let before = drive(calm.clone(), order(&target, "before")).await?;
     rest().await;
 
-    let rate = calm_rate * 6;
+    let constants = constant_answers(rig).await?;
+
+    let rate = calm_rate * 2 * TIMES;
     let hot = load(Arrivals::Open(rate), CONNECTIONS_OVERLOAD, 120, false);
     let (begin, whole) = (hot.warm_up, hot.duration);
     let (overload, resident) = tokio::join!(
@@ -102,7 +111,10 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
     let last = resident.last().copied().unwrap_or(f64::NAN);
     let what = "acknowledged at three times the capacity, to the capacity";
     let ratio = Figure::of(what, "x", &shares, Goal::AtLeast(0.9));
+    let floor_is = "floor: the same if a refusal took no more than a constant answer";
+    let floor = left_for_orders(constants / peak);
     let also = vec![
+        Figure::of(floor_is, "x", &[floor], Goal::None),
         Figure::of(
             "longest time that an order was pending",
             "s",
@@ -122,6 +134,7 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
         also,
         json!({
             "capacity_per_second": peak,
+            "constant_per_second": constants,
             "asked_per_second": as_f64(asked) / overload.measured.as_secs_f64(),
             "wanted_per_second": rate,
             "acknowledged_per_second": parts,
@@ -141,6 +154,20 @@ pub async fn run(rig: &Rig) -> anyhow::Result<Finding> {
             "longest_pending_s": pending,
         }),
     ))
+}
+
+/// Constant answers a second of the same HTTP server.
+async fn constant_answers(rig: &Rig) -> anyhow::Result<f64> {
+    let constant = Target::new(&rig.constant_server()?)?;
+    let text = fitting_text(&rig.codec().await?)?;
+    let make = note(&constant, "constant", &[Uuid::nil()], &text);
+    Ok(write::peak(rig.pace, &constant, make).await?.per_second())
+}
+
+/// The share of the capacity that is left for orders at [`TIMES`] of it, where so many refusals take what one order does.
+fn left_for_orders(refusals: f64) -> f64 {
+    // share + (TIMES - share) / refusals = 1
+    (1.0 - f64::from(TIMES) / refusals) / (1.0 - 1.0 / refusals)
 }
 
 /// Resident memory of the service in MiB, a hundred times or so.
@@ -219,6 +246,13 @@ mod tests {
         let slow = tally(&[(100, 900), (300, 10), (600, 100), (800, 20), (1_100, 20)]);
         assert!((back_after(&slow, &before) - 0.75).abs() < 1e-9);
         assert!(back_after(&tally(&[(100, 10), (300, 50)]), &before).abs() < 1e-9);
+    }
+
+    #[test]
+    fn orders_and_refusals_take_all_there_is() {
+        let share = left_for_orders(12.0);
+        assert!((share + (3.0 - share) / 12.0 - 1.0).abs() < 1e-9);
+        assert!((left_for_orders(1e9) - 1.0).abs() < 1e-6);
     }
 
     #[test]

@@ -160,7 +160,7 @@ fn closed(rig: &Rig, target: &Target) -> Load {
         connections: CONNECTIONS,
         arrivals: Arrivals::Closed,
         warm_up: rig.pace.seconds(1),
-        duration: rig.pace.seconds(5),
+        duration: rig.pace.seconds(3),
         again: false,
     }
 }

@@ -108,7 +108,7 @@ pub(super) async fn peak(
     target: &Target,
     make: impl Fn(usize) -> Request + 'static,
 ) -> anyhow::Result<Tally> {
-    closed(pace, target, pace.seconds(8), make).await
+    closed(pace, target, pace.seconds(5), make).await
 }
 
 /// A closed loop for a while. Nothing may fail but 503s, which are sent again.
