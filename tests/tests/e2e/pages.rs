@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use e2e::{Answer, Client, Setup, eventually, key, order, send};
+use read_model::view::time;
+use schemas::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -53,19 +55,21 @@ fn id(order: &Value) -> &str {
     order["order_id"].as_str().expect("an id")
 }
 
+/// When an order was placed. The text would not do to compare: it has as few digits as the time needs.
+fn placed_at(order: &Value) -> Timestamp {
+    time::parse(order["placed_at"].as_str().expect("a time")).expect("it is a time")
+}
+
 /// Fails unless every one of `there` is shown once, and nothing twice or out of order.
 fn each_once(orders: &[Value], there: &BTreeSet<String>, what: &str) {
     let shown: HashSet<&str> = orders.iter().map(id).collect();
     assert_eq!(shown.len(), orders.len(), "{what}: nothing is repeated");
     let skipped: Vec<_> = there.iter().filter(|id| !shown.contains(id.as_str())).collect();
     assert!(skipped.is_empty(), "{what}: nothing is skipped, but {skipped:?}");
-    let placed: Vec<&str> = orders
-        .iter()
-        .map(|order| order["placed_at"].as_str().expect("a time"))
-        .collect();
+    let placed: Vec<Timestamp> = orders.iter().map(placed_at).collect();
     assert!(
         placed.is_sorted_by(|newer, older| newer >= older),
-        "{what}: newest first"
+        "{what}: newest first, not {placed:?}"
     );
 }
 
@@ -116,14 +120,18 @@ async fn pages_that_are_read_while_orders_are_placed_neither_skip_nor_repeat() {
         })
         .collect();
     // Those that were placed from the 50th on and before the 10th, newest first.
-    let (to, from) = (&list[9]["placed_at"], &list[49]["placed_at"]);
-    let (to, from) = (to.as_str().unwrap(), from.as_str().unwrap());
+    let (to, from) = (&list[9], &list[49]);
     let within: BTreeSet<String> = list
         .iter()
-        .filter(|order| (from..to).contains(&order["placed_at"].as_str().unwrap()))
+        .filter(|order| (placed_at(from)..placed_at(to)).contains(&placed_at(order)))
         .map(|order| id(order).to_owned())
         .collect();
     assert!((30..=40).contains(&within.len()), "{}", within.len());
+    let between = format!(
+        "&from={}&to={}",
+        placed_at(from).rfc3339(),
+        placed_at(to).rfc3339()
+    );
     loop {
         for limit in [3, 7, 50, 200] {
             let what = format!("limit {limit}");
@@ -131,7 +139,7 @@ async fn pages_that_are_read_while_orders_are_placed_neither_skip_nor_repeat() {
             let all = pages(&client, "&status=confirmed", limit, &token).await;
             each_once(&all, &there, &format!("{what}, confirmed"));
             assert!(all.iter().all(|order| order["status"] == "confirmed"));
-            let window = pages(&client, &format!("&from={from}&to={to}"), limit, &token).await;
+            let window = pages(&client, &between, limit, &token).await;
             each_once(&window, &within, &format!("{what}, from and to"));
             assert_eq!(window.len(), within.len(), "{what}: and nothing else");
         }
