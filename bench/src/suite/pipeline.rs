@@ -23,7 +23,7 @@ use super::{
 use crate::load::Target;
 
 /// So often it is warmed up: for half a minute of this the broker's compiler takes two fifths of a core to itself.
-const WARM_UPS: usize = 3;
+const WARM_UPS: usize = 4;
 /// How long it is watched whether the models follow; [`super::Options`] may ask for the longer one.
 const WATCHED_S: u64 = 60;
 const WATCHED_LONG_S: u64 = 300;

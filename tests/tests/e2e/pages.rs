@@ -120,18 +120,14 @@ async fn pages_that_are_read_while_orders_are_placed_neither_skip_nor_repeat() {
         })
         .collect();
     // Those that were placed from the 50th on and before the 10th, newest first.
-    let (to, from) = (&list[9], &list[49]);
+    let (to, from) = (placed_at(&list[9]), placed_at(&list[49]));
     let within: BTreeSet<String> = list
         .iter()
-        .filter(|order| (placed_at(from)..placed_at(to)).contains(&placed_at(order)))
+        .filter(|order| (from..to).contains(&placed_at(order)))
         .map(|order| id(order).to_owned())
         .collect();
     assert!((30..=40).contains(&within.len()), "{}", within.len());
-    let between = format!(
-        "&from={}&to={}",
-        placed_at(from).rfc3339(),
-        placed_at(to).rfc3339()
-    );
+    let between = format!("&from={}&to={}", from.rfc3339(), to.rfc3339());
     loop {
         for limit in [3, 7, 50, 200] {
             let what = format!("limit {limit}");
